@@ -1,5 +1,6 @@
 """Activations: functions on a hidden space that mean the same in both worlds, and the groups they commute with."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +48,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     a.name: a
     for a in (
         Activation("linear", lambda z: z, (groups.general_linear,)),
+        Activation("nonnegative", lambda z: z, (groups.permutation, groups.rescaling)),
         _elementwise("relu", torch.relu, lambda z: z * Step(z), groups.rescaling),
         _elementwise(
             "leaky-relu",
@@ -73,9 +75,11 @@ ACTIVATIONS: Mapping[str, Activation] = {
 }
 """Activation name -> function and commuting groups (not always all of them).
 
-"radial" is z exp(-|z|^2); "rms-norm" is z / |z|; "softmax" acts on columns; "sum" marks a space that the forward
-pass only sums over, such as the heads of an attention layer.  Odd up to a constant (sigmoid) or up to a linear term
-(ReLU, GELU, softplus) is not a linear action on the parameters and is not listed.
+"nonnegative" is the identity between factors that are kept positive, where only permutations and positive scales act;
+"power-r" (r = 2, 3, ...) is z^r, made when it is asked for; "radial" is z exp(-|z|^2); "rms-norm" is z / |z|; "softmax"
+acts on columns; "sum" marks a space that the forward pass only sums over, such as the heads of an attention layer.  Odd
+up to a constant (sigmoid) or up to a linear term (ReLU, GELU, softplus) is not a linear action on the parameters and is
+not listed.
 """
 
 
@@ -85,6 +89,9 @@ def named_activation(name: str, *, offer: Iterable[str] = ACTIVATIONS) -> Activa
     Raises ValueError for an unknown name, with those on offer.  Source: ours.
     """
     key = name.replace("_", "-") if isinstance(name, str) else ""
+    if match := re.fullmatch(r"power-([2-9]|[1-9]\d+)", key):
+        r = int(match[1])
+        return _elementwise(key, lambda z: z**r, lambda z: z**r, *((groups.sign_flip,) if r % 2 else ()))
     if key not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}; known are {', '.join(offer)}")
     return ACTIVATIONS[key]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Integral
 
@@ -24,7 +24,8 @@ class Arch:
 
     `forward(theta, x, sigma)` takes the activation functions as a mapping from hidden space to function, so that a
     proof can put uninterpreted ones in their place.  `inputs` is the shape of one input, None where its length is free;
-    `input_axes` labels it.  `tied` holds the symmetries that are no axis action.
+    `input_axes` labels it.  `tied` holds the symmetries that are no axis action; `positive` names the parameters that
+    are kept positive.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Arch:
     inputs: tuple[int | None, ...]
     input_axes: tuple[str | None, ...] = ("x", None)
     tied: Sequence[Symmetry] = field(default=())
+    positive: frozenset[str] = frozenset()
 
     def __call__(self, theta: Params, x: M) -> M:
         """The output f_theta(x) for samples as columns.
@@ -66,6 +68,8 @@ class Arch:
     ) -> dict[str, torch.Tensor]:
         """Random parameters: weights N(0, scale^2 / fan_in), biases (names that begin with b) N(0, (scale / 10)^2).
 
+        Parameters that are kept positive are drawn so and made positive.
+
         With `members`, one leading axis of independent networks.  Drawn in float64 on the generator's device.
         Raises ValueError for no generator, members that are no positive whole number, a dtype that is not floating, and
         a scale that is not finite.
@@ -80,7 +84,8 @@ class Arch:
         lead = () if members is None else (int(members),)
         draw = partial(torch.randn, generator=generator, dtype=torch.float64, device=generator.device)
         std = {k: 0.1 if k.startswith("b") else math.prod(s[1:]) ** -0.5 for k, s in self.shapes.items()}
-        return {k: (scale * std[k] * draw(*lead, *s)).to(dtype) for k, s in self.shapes.items()}
+        drawn = {k: (scale * std[k] * draw(*lead, *s)).to(dtype) for k, s in self.shapes.items()}
+        return {k: v.abs() if k in self.positive else v for k, v in drawn.items()}
 
     def sizes(self) -> dict[str, int]:
         """The size of every labelled space."""
@@ -183,6 +188,62 @@ def mlp(widths: Sequence[int], activation: str, *, bias: bool = True) -> Arch:
 
     name = f"{kind} network {'-'.join(map(str, values))}" + ("" if bias else " without bias")
     return Arch(name, shapes, axes, forward, dict.fromkeys(spaces[1:-1], kind), (values[0], None))
+
+
+def residual(d: int, hidden: Sequence[int], activation: str = "relu") -> Arch:
+    """Residual blocks x <- x + U_i s(V_i x), one for each hidden width, without biases.
+
+    Raises ValueError for bad sizes and for activations that are not elementwise.
+
+    Source: Marcotte et al., "Conservation laws for ResNets and Transformers" (two-layer blocks with a skip).
+    """
+    (d,), widths = _sizes((d,), "residual: d", 1, 1), _sizes(hidden, "residual: hidden", 1)
+    kind = named_activation(activation, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])
+    if not kind.is_elementwise:
+        raise ValueError(f"residual: activation {kind.name!r} is not elementwise")
+    shapes: dict[str, tuple[int, ...]] = {}
+    axes: dict[str, tuple[str | None, ...]] = {}
+    for i, h in enumerate(widths, 1):
+        shapes |= {f"V{i}": (h, d), f"U{i}": (d, h)}
+        axes |= {f"V{i}": (f"h{i}", "x"), f"U{i}": ("x", f"h{i}*")}
+
+    def forward(theta: Params, x: M, sigma: Mapping[str, Callable[[M], M]]) -> M:
+        for i in range(1, len(widths) + 1):
+            x = x + theta[f"U{i}"] @ sigma[f"h{i}"](theta[f"V{i}"] @ x)
+        return x
+
+    kinds = dict.fromkeys((f"h{i}" for i in range(1, len(widths) + 1)), kind.name)
+    return Arch(
+        f"{kind.name} residual network {d} + {'-'.join(map(str, widths))}", shapes, axes, forward, kinds, (d, None)
+    )
+
+
+def factorisation(n: int, r: int, m: int) -> Arch:
+    """A non-negative matrix factorisation, f = W_2 W_1 x with W_1 (r, m) and W_2 (n, r) kept positive.
+
+    Raises ValueError for bad sizes.  Source: Marcotte, Gribonval, Peyre, arXiv 2405.12888 (mirror flows).
+    """
+    n, r, m = _sizes((n, r, m), "factorisation: (n, r, m)", 3, 3)
+    name = f"non-negative factorisation {n}-{r}-{m}"
+    return replace(mlp((m, r, n), "nonnegative", bias=False), name=name, positive=frozenset(("W1", "W2")))
+
+
+def input_convex(n: int, r: int, m: int, *, bias: bool = False) -> Arch:
+    """A network that is convex in its input, f = W_2 relu(W_1 x + b_1) with W_2 (n, r) kept positive and W_1 (r, m).
+
+    Raises ValueError for bad sizes.  Source: Marcotte, Gribonval, Peyre, arXiv 2405.12888 (mirror flows).
+    """
+    n, r, m = _sizes((n, r, m), "input_convex: (n, r, m)", 3, 3)
+    full = mlp((m, r, n), "relu", bias=bias)
+    kept = {k: s for k, s in full.shapes.items() if k != "b2"}
+
+    def forward(theta: Params, x: M, sigma: Mapping[str, Callable[[M], M]]) -> M:
+        z = theta["W1"] @ x
+        return theta["W2"] @ sigma["h1"](ops.add(z, theta["b1"]) if bias else z)
+
+    axes = {k: full.axes[k] for k in kept}
+    name = f"input-convex network {m}-{r}-{n}" + ("" if bias else " without bias")
+    return Arch(name, kept, axes, forward, {"h1": "relu"}, (m, None), positive=frozenset(("W2",)))
 
 
 def softmax_classifier(d: int, classes: int) -> Arch:
@@ -319,6 +380,9 @@ CATALOGUE: Mapping[str, Arch] = {
     "normalised layer": normalised_layer(3, 2, 2),
     "attention head": attention(3, 2, 2),
     "multi-head attention": multihead_attention(2, 2, 2, 1),
+    "residual relu network": residual(2, (2, 1)),
+    "non-negative factorisation": factorisation(2, 2, 3),
+    "input-convex network": input_convex(2, 3, 2, bias=True),
     "convolutional relu block": conv_block((1, 2, 1), 2, "relu", size=3),
 }
 """Architectures at sizes small enough for exhaustive symbolic proofs; the functions above build them at any size."""
