@@ -168,7 +168,7 @@ def mlp(widths: Sequence[int], activation: str, *, bias: bool = True) -> Arch:
     values = _sizes(widths, "mlp: widths", 2)
     usable = [k for k, a in ACTIVATIONS.items() if a.families and a.fn is not None]
     kind = named_activation(activation, offer=usable).name
-    if kind not in usable:
+    if kind not in usable and not kind.startswith("power-"):
         raise ValueError(f"activation {kind!r} belongs to attention and cannot be used in an mlp")
     spaces = ["x", *(f"h{i}" for i in range(1, len(values) - 1)), "y"]
     shapes: dict[str, tuple[int, ...]] = {}

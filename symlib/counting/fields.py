@@ -207,6 +207,7 @@ def charge_rank(task: Task, field: Field) -> int:
 
 
 def moved(sym: Symmetry, A: torch.Tensor, theta: Params) -> torch.Tensor:
+    """The generators of many elements A (k, n, n) as rows (k, parameters).  Source: ours."""
     return torch.func.vmap(lambda a: flatten(sym.generator(a, theta), sym.shapes))(A)
 
 

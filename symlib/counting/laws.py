@@ -62,6 +62,10 @@ def conservation_laws(
     check_positive(orders, "conservation_laws: orders")
     if theta is not None and check_params(theta, arch.shapes, arch.name, members=False) is None:
         raise TypeError(f"{arch.name}: wanted torch tensors as theta, got symbolic parameters")
+    if arch.positive and flow != "gradient":
+        raise ValueError(
+            f"{arch.name}: {', '.join(sorted(arch.positive))} are kept positive; only the gradient flow is covered"
+        )
     task = Task(arch, flow, Fraction(real(damping, "damping")), generator, theta, orders, force)
     chosen = _default(task) if method is None else method
     check_known(chosen, METHODS, "method")
