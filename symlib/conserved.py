@@ -6,6 +6,7 @@ assumed.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import sympy
 import torch
@@ -15,6 +16,7 @@ from sympy import ImmutableSparseMatrix
 from symlib.ops import M
 from symlib.symmetry import Params, Shapes, Symmetry, check_params, flatten, inner, unflatten
 
+Number = TypeVar("Number", float, sympy.Expr)
 PROBES = 8  # random probes beyond the dimension of the algebra
 
 
@@ -188,3 +190,58 @@ def one_step(sym: Symmetry, theta: Params, gradient: Params, *, lr: float, decay
     (quadratic, linear), (kick, push) = parts(theta), parts(gradient)
     keep = 1 - lr * decay
     return keep**2 * quadratic + keep * linear + lr**2 * kick - lr**2 * decay * push
+
+
+def heavy_ball(*, lr: Number, momentum: Number, decay: Number) -> tuple[tuple[Number, Number], tuple[Number, Number]]:
+    """The matrix M of a heavy-ball step: (theta+, v+) = M (theta, v) + (-lr, 1) grad, for numbers and for symbols.
+
+    M = ((1 - lr decay, -lr momentum), (decay, momentum)), with determinant momentum and trace 1 + momentum - lr decay.
+    A linear charge S (translation) has S(grad) = 0, so (S(theta), S(v)) is multiplied by M.
+
+    Source: ours; the step is `dynamics.momentum_step`.
+    """
+    return (1 - lr * decay, -lr * momentum), (decay, momentum)
+
+
+def momentum_law(
+    gram: Float[torch.Tensor, "*any 2 2"],
+    kick: Float[torch.Tensor, "..."],
+    *,
+    lr: float,
+    momentum: float,
+    decay: float = 0.0,
+) -> Float[torch.Tensor, "*any 2 2"]:
+    """A quadratic charge after one heavy-ball step, exactly: G+ = M G M^T + kick p p^T, with p = (-lr, 1).
+
+    G = ((Q(theta), B(theta, v) / 2), (B(theta, v) / 2, Q(v))), where B is the bilinear form with Q(x) = B(x, x) / 2,
+    and kick = Q(momentum v + grad) - Q(momentum v).  The one fact used is B(theta, grad) = 0.  Raises ValueError for
+    shapes that do not fit.
+
+    Source: our derivation; compare Kunin et al., arXiv 2012.04728 (a driven oscillator in continuous time).
+    """
+    if gram.shape != (*kick.shape, 2, 2):
+        raise ValueError(f"momentum_law: wanted gram (*any, 2, 2) and kick (*any), got {gram.shape} and {kick.shape}")
+    M = gram.new_tensor(heavy_ball(lr=lr, momentum=momentum, decay=decay))
+    p = gram.new_tensor((-lr, 1.0))
+    return M @ gram @ M.T + kick[..., None, None] * p.outer(p)
+
+
+def oscillator(
+    t: Float[torch.Tensor, "*times"], *, lr: float, momentum: float, decay: float, degree: int
+) -> tuple[Float[torch.Tensor, "*times"], Float[torch.Tensor, "*times"]]:
+    """The continuous-time model of a charge under momentum: its free solution R(t) and its response K(t) to a kick.
+
+    C'' + 2 a C' + w^2 C = drive with a = (1 - momentum) / m, w^2 = 2 degree decay / m and m = lr (1 + momentum); degree
+    1 for translation, 2 for scale and rescale; R(0) = 1, R'(0) = 0, K(0) = 0, K'(0) = 1.  The time of step k is lr k.
+    Raises ValueError unless lr > 0, 0 <= momentum < 1, decay >= 0 and degree is 1 or 2.
+
+    Source: Kunin et al., arXiv 2012.04728; constants as in their code, metrics/translation.py and metrics/scale.py.
+    """
+    if not (lr > 0 and 0 <= momentum < 1 and decay >= 0 and degree in (1, 2)):
+        raise ValueError(f"oscillator: bad lr {lr}, momentum {momentum}, decay {decay} or degree {degree}")
+    t, inertia = t.to(torch.float64), lr * (1 + momentum)
+    a, square = (1 - momentum) / inertia, 2 * degree * decay / inertia
+    s = torch.tensor(complex(a * a - square), dtype=torch.complex128, device=t.device).sqrt()
+    slow, fast = torch.exp((s - a) * t), torch.exp((-s - a) * t)
+    K = torch.exp(-a * t) * t if bool(s == 0) else ((slow - fast) / (2 * s)).real
+    return ((slow + fast) / 2).real + a * K, K
