@@ -195,7 +195,7 @@ def residual(d: int, hidden: Sequence[int], activation: str = "relu") -> Arch:
 
     Raises ValueError for bad sizes and for activations that are not elementwise.
 
-    Source: Marcotte et al., "Conservation laws for ResNets and Transformers" (two-layer blocks with a skip).
+    Source: Marcotte, Gribonval, Peyre, arXiv 2506.06194 (two-layer blocks with a skip).
     """
     (d,), widths = _sizes((d,), "residual: d", 1, 1), _sizes(hidden, "residual: hidden", 1)
     kind = named_activation(activation, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])

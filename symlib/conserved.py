@@ -5,7 +5,9 @@ that says d Q_A / dt = -<grad Q_A, grad L> = 0: Q_A is conserved.  Which X_A are
 assumed.
 """
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import sympy
@@ -13,8 +15,9 @@ import torch
 from jaxtyping import Float
 from sympy import ImmutableSparseMatrix
 
+from symlib.groups import general_linear
 from symlib.ops import M
-from symlib.symmetry import Params, Shapes, Symmetry, check_params, flatten, inner, unflatten
+from symlib.symmetry import Params, Shapes, Symmetry, check_params, flatten, from_axes, inner, unflatten
 
 Number = TypeVar("Number", float, sympy.Expr)
 PROBES = 8  # random probes beyond the dimension of the algebra
@@ -108,49 +111,77 @@ def charges(sym: Symmetry, shapes: Shapes | None = None) -> list[Charge]:
     """
     if shapes is not None and dict(shapes) != dict(sym.shapes):
         raise ValueError(f"charges of {sym.name!r}: wanted shapes {dict(sym.shapes)}, got {dict(shapes)}")
+    return [Charge(A, sym) for A in _elements(sym, -1)]
+
+
+def isometries(sym: Symmetry) -> list[ImmutableSparseMatrix]:
+    """A basis of the Lie algebra elements A that move the parameters rigidly: <u, X_A(v)> + <v, X_A(u)> = 0.
+
+    They are what Noether's own theorem asks for: along theta'' = -tau theta' - grad L, each keeps the angular momentum
+    exp(tau t) <theta', X_A(theta)>.  Raises ValueError when the action is not affine in the parameters.
+
+    Source: Noether 1918; Marcotte, Gribonval, Peyre, arXiv 2405.12888 (momentum flows).
+    """
+    return _elements(sym, +1)
+
+
+def _elements(sym: Symmetry, sign: int) -> list[ImmutableSparseMatrix]:
+    """A basis of the A in the algebra with <u, Y_A(v)> + sign <v, Y_A(u)> = 0 for all u, v, Y_A = X_A - X_A(0).
+
+    An action along an axis has Y_A = A or -A^T there: the question is that of the group on one vector, asked once.
+    """
     if sym.group.dimension == 0:
         return []
     basis = sym.group.algebra_tensor()
-    generator = torch.Generator().manual_seed(sym.group.dimension)
-    rows = _asymmetry(sym, basis, sym.group.dimension + PROBES, generator)
+    if sym.space:
+        rows = _axis_solutions(sym.group.n, sign, tuple(map(tuple, basis.flatten(1).tolist())))
+    else:
+        rows = _solutions(sym, basis, sign)
+    n = sym.group.n
+    found = (rows @ basis.flatten(1)).reshape(-1, n, n)
+    return [ImmutableSparseMatrix(n, n, {tuple(ij): int(A[tuple(ij)]) for ij in A.nonzero().tolist()}) for A in found]
+
+
+@lru_cache
+def _axis_solutions(n: int, sign: int, entries: tuple[tuple[float, ...], ...]) -> torch.Tensor:
+    basis = torch.tensor(entries, dtype=torch.float64).reshape(-1, n, n)
+    one = from_axes({"v": ("h", None)}, "h", general_linear(n), shapes={"v": (n, 1)})
+    return _solutions(one, basis, sign)
+
+
+def _solutions(sym: Symmetry, basis: torch.Tensor, sign: int) -> torch.Tensor:
+    """Whole-number coefficients, row by row, of the solutions in the basis."""
+    generator = torch.Generator().manual_seed(len(basis))
+    rows = _pairings(sym, basis, sign, len(basis) + PROBES, generator)
     _, s, Vh = torch.linalg.svd(rows)
     rank = int((s > 1e-9 * s[0]).sum()) if bool(s[0] > 0) else 0
     solutions = _whole_rows(Vh[rank:])
-    check = _asymmetry(sym, basis, PROBES, generator) @ solutions.T
+    check = _pairings(sym, basis, sign, PROBES, generator) @ solutions.T
     if not bool((check.abs() <= 1e-9 * (1 + rows.abs().max())).all()):
         raise ValueError(f"charges of {sym.name!r}: no exact basis found, the largest residual is {check.abs().max()}")
-    algebra = sym.group.algebra
-    return [
-        Charge(
-            ImmutableSparseMatrix(sum((int(c) * A for c, A in zip(row, algebra, strict=True) if c), _zero(sym))),
-            sym,
-        )
-        for row in solutions
-    ]
+    return solutions
 
 
-def _zero(sym: Symmetry) -> ImmutableSparseMatrix:
-    return ImmutableSparseMatrix(sym.group.n, sym.group.n, {})
-
-
-def _asymmetry(sym: Symmetry, basis: torch.Tensor, probes: int, generator: torch.Generator) -> torch.Tensor:
-    """Rows <u, Y_A(v)> - <v, Y_A(u)>, Y_A = X_A - X_A(0), for whole-number probes u, v and A in the basis."""
-    P = sum(sympy.prod(s) for s in sym.shapes.values())
+def _pairings(sym: Symmetry, basis: torch.Tensor, sign: int, probes: int, generator: torch.Generator) -> torch.Tensor:
+    """Rows <u, Y_A(v)> + sign <v, Y_A(u)>, for whole-number probes u, v and A in the basis."""
+    P = sum(math.prod(s) for s in sym.shapes.values())
     n = sym.group.n
+    u, v = torch.randint(-3, 4, (2, probes, P), generator=generator).double()
+    A = torch.randint(-3, 4, (probes, n, n), generator=generator).double()
 
     def linear_part(A: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         X = flatten(sym.generator(A, unflatten(theta, sym.shapes)), sym.shapes)
         return X - flatten(sym.generator(A, unflatten(torch.zeros_like(theta), sym.shapes)), sym.shapes)
 
-    rows = []
-    for _ in range(probes):
-        u, v = torch.randint(-3, 4, (2, int(P)), generator=generator).double()
-        A = torch.randint(-3, 4, (n, n), generator=generator).double()
-        if not torch.allclose(linear_part(A, u + v), linear_part(A, u) + linear_part(A, v), rtol=1e-12, atol=1e-12):
-            raise ValueError(f"charges of {sym.name!r}: the action is not affine in the parameters")
-        gap = torch.func.grad(lambda A, u=u, v=v: u @ linear_part(A, v) - v @ linear_part(A, u))
-        rows.append((basis * gap(torch.zeros(n, n, dtype=torch.float64))).sum(dim=(1, 2)))
-    return torch.stack(rows)
+    def row(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        pairing = lambda A: u @ linear_part(A, v) + sign * (v @ linear_part(A, u))  # noqa: E731
+        return torch.func.grad(pairing)(torch.zeros(n, n, dtype=torch.float64))
+
+    many = partial(torch.func.vmap, chunk_size=256)
+    whole, parts = many(linear_part)(A, u + v), many(linear_part)(A, u) + many(linear_part)(A, v)
+    if not torch.allclose(whole, parts, rtol=1e-12, atol=1e-12):
+        raise ValueError(f"charges of {sym.name!r}: the action is not affine in the parameters")
+    return many(row)(u, v).flatten(1) @ basis.flatten(1).T
 
 
 def _whole_rows(rows: torch.Tensor) -> torch.Tensor:

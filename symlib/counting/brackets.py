@@ -55,7 +55,7 @@ def sign_vectors(task: Task) -> LawCount:
 
     Raises ValueError for a size that is refused; Disagreement when two points disagree.
 
-    Source: Marcotte et al., "Conservation laws for ResNets and Transformers" (Adam); the statement as we read it.
+    Source: the code of Marcotte, Gribonval, Peyre, arXiv 2506.06194 (Adam); the statement as we read it.
     """
     if task.flow != "sign":
         raise task.refusal("sign vectors", "wanted the sign flow")

@@ -65,9 +65,9 @@ class LawCount:
 
     def __repr__(self) -> str:
         laws = f"{self.charges} to {self.dimension - self.lie_dimension}" if self.laws is None else str(self.laws)
-        single = self.lie_dimension + self.charges != self.dimension
+        single, plural = self.lie_dimension + self.charges != self.dimension, lambda many: "s" * many
         how = {
-            "certified": f"{self.charges} charges + {self.lie_dimension} brackets = {self.dimension}",
+            "certified": f"{self.charges} charge{plural(self.charges != 1)} + {self.lie_dimension} brackets = {self.dimension}",
             "closed": f"brackets close at {self.lie_dimension} of {self.dimension}, charges {self.charges}",
             "stagnated": f"no growth beyond {self.lie_dimension} of {self.dimension}, charges {self.charges}",
             "at least": f"stopped with brackets of rank {self.lie_dimension} of {self.dimension}",
@@ -76,7 +76,7 @@ class LawCount:
         how = f"a single field in {self.dimension} dimensions" if self.status == "certified" and single else how
         steps = f", ranks {', '.join(map(str, self.ranks[: self.depth]))}" if self.depth > 1 else ""
         gap = "" if math.isinf(self.gap) else f", spectral gap {self.gap:.0e}"
-        return f"{self.what}: {laws} laws ({self.status}: {how})\n  {self.method}{steps}{gap}; {self.region}"
+        return f"{self.what}: {laws} law{plural(laws != '1')} ({self.status}: {how})\n  {self.method}{steps}{gap}; {self.region}"
 
 
 @dataclass(frozen=True)

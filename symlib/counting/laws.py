@@ -5,6 +5,7 @@ follow, hence to all their brackets.  By Frobenius' theorem, near a generic poin
 as the state has dimensions beyond those of the Lie algebra of the fields.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
@@ -66,7 +67,10 @@ def conservation_laws(
         raise ValueError(
             f"{arch.name}: {', '.join(sorted(arch.positive))} are kept positive; only the gradient flow is covered"
         )
-    task = Task(arch, flow, Fraction(real(damping, "damping")), generator, theta, orders, force)
+    if not math.isfinite(rate := real(damping, "damping")):
+        raise ValueError(f"damping should be finite, got {rate}")
+    at = None if theta is None else {k: v.detach().double() for k, v in theta.items()}
+    task = Task(arch, flow, Fraction(rate), generator, at, orders, force)
     chosen = _default(task) if method is None else method
     check_known(chosen, METHODS, "method")
     return METHODS[chosen](task)

@@ -32,11 +32,12 @@ def power_series(task: Task) -> LawCount:
         raise task.refusal("power series", f"no exact rule for {', '.join(missing)}; see 'nested brackets'")
     if task.flow == "sign":
         raise task.refusal("power series", "sign(grad L) is not polynomial; see 'sign vectors'")
-    point = arch.init(generator) if task.theta is None else task.theta
+    task.check_size(task.dimension)
+    kinked = any(a in fields.KINKED for a in arch.activations.values())
+    point = task.theta if kinked and task.theta is not None else arch.init(generator)  # else no point is special
     charges = fields.charge_rank(task, Field(PRIMES[0], generator))
     most = task.dimension - charges
-    task.check_size(most)
-    x, met = _inputs(task, point, most)
+    x, met = _inputs(task, point, most, kinked)
     gates = fields.patterns(arch, point, x)
 
     def runs() -> Iterator[tuple[list[int], bool]]:
@@ -44,7 +45,6 @@ def power_series(task: Task) -> LawCount:
             yield grown(_orders(task, Field(p, generator), x.numpy(), gates, most), most, task.orders)
 
     single = task.flow == "gradient" and arch(point, x).numel() == 1
-    kinked = any(a in fields.KINKED for a in arch.activations.values())
     region = (
         f"near the point, where {x.shape[arch.inputs.index(None)]} inputs meet {met} activation patterns"
         if kinked
@@ -74,8 +74,8 @@ def first_rank(task: Task, point: Params, x: torch.Tensor, field: Field, most: i
     return next(_orders(task, field, x.numpy(), fields.patterns(task.arch, point, x), most))
 
 
-def _inputs(task: Task, point: Params, most: int) -> tuple[torch.Tensor, int]:
-    if (offset := fields.affine(task.arch, point)) is not None:
+def _inputs(task: Task, point: Params, most: int, kinked: bool) -> tuple[torch.Tensor, int]:
+    if not kinked and (offset := fields.affine(task.arch, point)) is not None:
         d = math.prod(n for n in task.arch.inputs if n is not None)
         return fields.varied(task.arch, point, d + offset, task.generator)
     field = Field(PRIMES[0], task.generator)
