@@ -1,7 +1,7 @@
 """What a count is: a number, how it is known, where it holds; and the limits a count keeps to."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -37,7 +37,8 @@ class LawCount:
     "stagnated" (no growth over further orders, at two points), "formula" (a published closed form) or "at least"
     (stopped by a limit: `laws` is None and `lie_dimension` a lower bound).  `ranks` are those of the orders or depths;
     `gap` is the last singular value kept over the first one cut, infinite for exact methods; `point` holds the
-    parameters at which the activation patterns were read, `region` says where the count holds.
+    parameters at which the activation patterns were read, `region` says where the count holds, and `inside(theta)` whether
+    theta is surely there (up to a thin set): whether the same inputs meet the same activation patterns.
     """
 
     what: str
@@ -52,6 +53,7 @@ class LawCount:
     ranks: tuple[int, ...] = ()
     gap: float = math.inf
     point: Params = field(default_factory=dict, repr=False)
+    inside: Callable[[Params], bool] = field(default=lambda theta: True, repr=False, compare=False)
 
     @property
     def depth(self) -> int:

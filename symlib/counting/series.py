@@ -44,13 +44,17 @@ def power_series(task: Task) -> LawCount:
         for p in PRIMES:
             yield grown(_orders(task, Field(p, generator), x.numpy(), gates, most), most, task.orders)
 
+    def inside(theta: Params) -> bool:
+        found = fields.patterns(arch, theta, x)
+        return all(np.array_equal(a, b) for s in gates for a, b in zip(gates[s], found[s], strict=True))
+
     single = task.flow == "gradient" and arch(point, x).numel() == 1
     region = (
         f"near the point, where {x.shape[arch.inputs.index(None)]} inputs meet {met} activation patterns"
         if kinked
         else EVERYWHERE
     )
-    return task.weighed("power series", runs(), charges, single=single, region=region, point=point)
+    return task.weighed("power series", runs(), charges, single=single, region=region, point=point, inside=inside)
 
 
 def _orders(task: Task, field: Field, x: Array, gates: fields.Gates, most: int) -> Iterator[int]:
