@@ -37,8 +37,9 @@ class LawCount:
     "stagnated" (no growth over further orders, at two points), "formula" (a published closed form) or "at least"
     (stopped by a limit: `laws` is None and `lie_dimension` a lower bound).  `ranks` are those of the orders or depths;
     `gap` is the last singular value kept over the first one cut, infinite for exact methods; `point` holds the
-    parameters at which the activation patterns were read, `region` says where the count holds, and `inside(theta)` whether
-    theta is surely there (up to a thin set): whether the same inputs meet the same activation patterns.
+    parameters at which the activation patterns were read, `region` says where the count holds, and for a
+    count near a point `inside(theta)` whether theta is surely in its region: whether the same inputs meet the same
+    activation patterns there.
     """
 
     what: str
@@ -53,7 +54,7 @@ class LawCount:
     ranks: tuple[int, ...] = ()
     gap: float = math.inf
     point: Params = field(default_factory=dict, repr=False)
-    inside: Callable[[Params], bool] = field(default=lambda theta: True, repr=False, compare=False)
+    inside: Callable[[Params], bool] | None = field(default=None, repr=False, compare=False)
 
     @property
     def depth(self) -> int:
@@ -68,8 +69,9 @@ class LawCount:
     def __repr__(self) -> str:
         laws = f"{self.charges} to {self.dimension - self.lie_dimension}" if self.laws is None else str(self.laws)
         single, plural = self.lie_dimension + self.charges != self.dimension, lambda many: "s" * many
+        known = f"{self.charges} charge{plural(self.charges != 1)}"
         how = {
-            "certified": f"{self.charges} charge{plural(self.charges != 1)} + {self.lie_dimension} brackets = {self.dimension}",
+            "certified": f"{known} + {self.lie_dimension} brackets = {self.dimension}",
             "closed": f"brackets close at {self.lie_dimension} of {self.dimension}, charges {self.charges}",
             "stagnated": f"no growth beyond {self.lie_dimension} of {self.dimension}, charges {self.charges}",
             "at least": f"stopped with brackets of rank {self.lie_dimension} of {self.dimension}",
@@ -78,7 +80,8 @@ class LawCount:
         how = f"a single field in {self.dimension} dimensions" if self.status == "certified" and single else how
         steps = f", ranks {', '.join(map(str, self.ranks[: self.depth]))}" if self.depth > 1 else ""
         gap = "" if math.isinf(self.gap) else f", spectral gap {self.gap:.0e}"
-        return f"{self.what}: {laws} law{plural(laws != '1')} ({self.status}: {how})\n  {self.method}{steps}{gap}; {self.region}"
+        count = f"{laws} law{plural(laws != '1')}"
+        return f"{self.what}: {count} ({self.status}: {how})\n  {self.method}{steps}{gap}; {self.region}"
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ def power_series(task: Task) -> LawCount:
         if kinked
         else EVERYWHERE
     )
-    return task.weighed("power series", runs(), charges, single=single, region=region, point=point, inside=inside)
+    return task.weighed(
+        "power series", runs(), charges, single=single, region=region, point=point, inside=inside if kinked else None
+    )
 
 
 def _orders(task: Task, field: Field, x: Array, gates: fields.Gates, most: int) -> Iterator[int]:
