@@ -1,5 +1,6 @@
 """Counting in plain multilayer perceptrons: closed forms, paths of ReLU networks, matrices of two linear layers."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ import torch
 
 from symlib.architectures import Arch, mlp
 from symlib.counting import fields
-from symlib.counting.count import LawCount, Task
+from symlib.counting.count import EVERYWHERE, LawCount, Task
 from symlib.counting.modular import PRIMES, Array, Field, span
+
+SEPARATED = "where the outputs separate all paths"
 
 
 @dataclass(frozen=True)
@@ -26,19 +29,36 @@ class Chain:
         """Whether it is two linear layers without bias."""
         return self.kind == "linear" and len(self.widths) == 3 and not self.bias
 
+    @property
+    def is_separable(self) -> bool:
+        """False where no parameters let the outputs separate all paths.
+
+        Without biases, which units a single unit opens in the next hidden layer depends on its sign only.
+        """
+        return self.bias or all(a > 1 or b == 1 for a, b in zip(self.widths[:-2], self.widths[1:-1], strict=True))
+
+    @property
+    def segments(self) -> list[tuple[int, ...]]:
+        """The widths cut at every hidden layer of one unit."""
+        ends = [i for i, n in enumerate(self.widths) if n == 1 and 0 < i < len(self.widths) - 1]
+        edges = zip([0, *ends], [*ends, len(self.widths) - 1], strict=True)
+        return [self.widths[a : b + 1] for a, b in edges]
+
 
 def chain(arch: Arch) -> Chain | None:
     """The chain that an architecture is, judged by its axis table and by its outputs, or None.  Source: ours."""
     weights = [s for k, s in arch.shapes.items() if k.startswith("W") and len(s) == 2]
     kinds = set(arch.activations.values()) or {"linear"}
-    if not weights or len(kinds) > 1 or arch.positive:
+    if not weights or len(kinds) > 1 or arch.positive or arch.tied:
         return None
     found = Chain((weights[0][1], *(w[0] for w in weights)), kinds.pop(), "b1" in arch.shapes)
     try:
         like = mlp(found.widths, found.kind, bias=found.bias)
     except ValueError:
         return None
-    if (dict(like.shapes), dict(like.axes), like.inputs) != (dict(arch.shapes), dict(arch.axes), arch.inputs):
+    if any(dict(getattr(like, part)) != dict(getattr(arch, part)) for part in ("shapes", "axes", "activations")):
+        return None
+    if like.inputs != arch.inputs:
         return None
     generator = torch.Generator().manual_seed(len(weights))
     theta, x = like.init(generator), fields.inputs(like, 5, generator)
@@ -49,47 +69,60 @@ def closed_form(task: Task) -> LawCount:
     """The published number of laws of linear and ReLU chains.
 
     Gradient flow of a linear chain without bias: sum over hidden layers of r (2 n_i + 1 - r) / 2 with
-    r = min(n_i, n_{i-1} + n_{i+1}); for scalar input and output, one function and parameters - 1 laws.  ReLU: the
-    number of hidden units.  Momentum, two linear layers n-r-m with N = n + m: r (r - 1) / 2 if r <= 2N, otherwise
+    r = min(n_i, n_{i-1} + n_{i+1}); but where two layers of one unit enclose the rest, these enter by one product, and
+    their parameters - 1 laws replace their terms.  ReLU: the number of hidden units, for parameters where the outputs
+    separate the paths.  Momentum, two linear layers n-r-m with N = n + m: r (r - 1) / 2 if r <= 2N, otherwise
     2 N r - N (2N + 1); for n = m = 1, 0 if r = 1, otherwise 2 (2r - 3).
 
     Raises ValueError for any other architecture or flow.
 
-    Source: Marcotte, Gribonval, Peyre, arXiv 2307.00144; the scalar case and the momentum formula are ours.
+    Source: Marcotte, Gribonval, Peyre, arXiv 2307.00144; the segments of one unit and the momentum formula are ours.
     """
     found = chain(task.arch)
     if found is None:
         raise task.refusal("closed form", "known for plain multilayer perceptrons")
     w = found.widths
-    if task.flow == "gradient" and found.kind == "relu":
+    relu = found.kind == "relu"
+    if task.flow == "gradient" and relu and found.is_separable:
         laws = sum(w[1:-1])
     elif task.flow == "gradient" and found.kind == "linear" and not found.bias:
-        ranks = [min(b, a + c) for a, b, c in zip(w, w[1:], w[2:], strict=False)]
-        laws = sum(r * (2 * n + 1 - r) // 2 for r, n in zip(ranks, w[1:], strict=False))
-        laws = task.dimension - 1 if w[0] == w[-1] == 1 else laws
+        laws = len(found.segments) - 1 + sum(_segment_laws(part) for part in found.segments)
     elif task.flow == "momentum" and found.is_pair:
         N, r = w[0] + w[2], w[1]
         laws = r * (r - 1) // 2 if r <= 2 * N else 2 * N * r - N * (2 * N + 1)
         laws = max(0, 2 * (2 * r - 3)) if N == 2 else laws
     else:
-        raise task.refusal("closed form", f"no formula for {found.kind} layers{' with bias' * found.bias}")
-    return task.result("closed form", laws, task.dimension - laws, laws if found.kind == "relu" else 0, "formula")
+        raise task.refusal(
+            "closed form", f"no formula for {found.kind} layers with{'' if found.bias else 'out'} bias here"
+        )
+    region = SEPARATED if relu else EVERYWHERE
+    return task.result("closed form", laws, task.dimension - laws, laws if relu else 0, "formula", region=region)
+
+
+def _segment_laws(w: tuple[int, ...]) -> int:
+    if w[0] == w[-1] == 1:
+        return sum(a * b for a, b in itertools.pairwise(w)) - 1
+    ranks = [min(b, a + c) for a, b, c in zip(w, w[1:], w[2:], strict=False)]
+    return sum(r * (2 * n + 1 - r) // 2 for r, n in zip(ranks, w[1:], strict=False))
 
 
 def monomial_lift(task: Task) -> LawCount:
     """Gradient flow of ReLU chains: the rank of the incidence matrix of paths and edges; no brackets are needed.
 
-    Where every path is open, the fields are the gradients of one monomial for every path; their span is involutive, and
-    at a point without zeros it has the rank of the incidence matrix.  One path through every edge is enough: these run
-    along one tree into and one tree out of every unit, and every path is a whole-number combination of them.
+    Where inputs with different activation patterns separate the paths, the fields span the gradients of one monomial
+    for every path; this span is involutive, and at a point without zeros it has the rank of the incidence matrix.  One
+    path through every edge is enough: these run along one tree into and one tree out of every unit, and every path is a
+    whole-number combination of them.  Other parameters, with dead units for example, have more laws.
 
-    Raises ValueError for any other architecture or flow.
+    Raises ValueError for any other architecture or flow, and where no parameters separate the paths.
 
     Source: Marcotte, Gribonval, Peyre, arXiv 2307.00144 (path lifting); the basis of paths is ours.
     """
     found = chain(task.arch)
     if found is None or found.kind not in fields.KINKED or task.flow != "gradient":
         raise task.refusal("monomial lift", "wanted gradient flow of a chain of ReLU or leaky-ReLU layers")
+    if not found.is_separable:
+        raise task.refusal("monomial lift", "without biases, a layer of one unit opens many paths together")
     task.check_size(task.dimension)
     sizes = [math.prod(s) for s in task.arch.shapes.values()]
     start = dict(zip(task.arch.shapes, np.cumsum([0, *sizes]).tolist(), strict=False))
@@ -109,7 +142,7 @@ def monomial_lift(task: Task) -> LawCount:
 
     charges = fields.charge_rank(task, Field(PRIMES[0], task.generator))
     ranks = (([span(rows, Field(p, task.generator)).rank], False) for p in PRIMES)
-    return task.weighed("monomial lift", ranks, charges, settled="closed", region="where every path is open")
+    return task.weighed("monomial lift", ranks, charges, settled="closed", region=SEPARATED)
 
 
 def matrix_closure(task: Task) -> LawCount:

@@ -33,7 +33,8 @@ class LawCount:
     laws + `lie_dimension` = `dimension` of the state (the parameters; for momentum also velocities and time).
 
     `status` is "certified" (the rank of brackets, a lower bound of the Lie algebra, and the rank of known charges, a
-    lower bound of the laws, add up), "closed" (a finite-dimensional algebra closed under brackets, at two points),
+    lower bound of the laws, add up), "measured" (the same with ranks in float64, which rounding can spoil), "closed"
+    (a finite-dimensional algebra closed under brackets, at two points),
     "stagnated" (no growth over further orders, at two points), "formula" (a published closed form) or "at least"
     (stopped by a limit: `laws` is None and `lie_dimension` a lower bound).  `ranks` are those of the orders or depths;
     `gap` is the last singular value kept over the first one cut, infinite for exact methods; `point` holds the
@@ -53,7 +54,7 @@ class LawCount:
     region: str = EVERYWHERE
     ranks: tuple[int, ...] = ()
     gap: float = math.inf
-    point: Params = field(default_factory=dict, repr=False)
+    point: Params = field(default_factory=dict, repr=False, compare=False)
     inside: Callable[[Params], bool] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -72,6 +73,7 @@ class LawCount:
         known = f"{self.charges} charge{plural(self.charges != 1)}"
         how = {
             "certified": f"{known} + {self.lie_dimension} brackets = {self.dimension}",
+            "measured": f"{known} + {self.lie_dimension} brackets = {self.dimension}",
             "closed": f"brackets close at {self.lie_dimension} of {self.dimension}, charges {self.charges}",
             "stagnated": f"no growth beyond {self.lie_dimension} of {self.dimension}, charges {self.charges}",
             "at least": f"stopped with brackets of rank {self.lie_dimension} of {self.dimension}",
@@ -133,14 +135,16 @@ class Task:
         runs: Iterable[tuple[list[int], bool]],
         charges: int,
         *,
+        sure: str = "certified",
         settled: str = "stagnated",
         single: bool = False,
         **more: Any,
     ) -> LawCount:
         """The count from the ranks found at one point after the other, each with whether a limit stopped it.
 
-        The second point is asked for only where the first does not certify.  `settled` is the status of two points that
-        agree; `single` says that the flow has one field, whose Lie algebra has dimension 1.
+        The second point is asked for only where the first does not certify.  `sure` is the status where rank and
+        charges add up, `settled` that of two points that agree; `single` says that the flow has one field, whose Lie
+        algebra has dimension 1.
 
         Raises Disagreement when the points disagree, ValueError when rank and charges exceed the dimension.
         """
@@ -153,7 +157,7 @@ class Task:
                 )
             more["ranks"] = tuple(ranks)
             if rank + charges == total or (single and rank == 1):
-                return self.result(method, total - rank, rank, charges, "certified", **more)
+                return self.result(method, total - rank, rank, charges, sure, **more)
             if stopped:
                 return self.result(method, None, rank, charges, "at least", **more)
             seen.append(rank)

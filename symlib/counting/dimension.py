@@ -34,7 +34,7 @@ class FunctionalDimension:
     inputs: int
     region: str = EVERYWHERE
     gap: float = math.inf
-    point: Params = field(default_factory=dict, repr=False)
+    point: Params = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def hidden(self) -> int:

@@ -19,7 +19,9 @@ from symlib.counting.modular import Array, Field, Node, System, constant, functi
 from symlib.symmetry import Params, Symmetry, flatten
 
 Gates = Mapping[str, list[Array]]
-POOL = 16  # real inputs drawn for each one used, of which rare activation patterns are kept first
+BROKEN_CHARGE = "a charge is not conserved: a symmetry of its axis table is none, or is no gradient of the mirror flow"
+NUDGE = 1e-6  # a move of the parameters that tells the edge of a region from a unit that gets no input
+POOL, LEAST = 16, 4096  # real inputs drawn for each one used, and at least; rare activation patterns are kept first
 KINKED = {"relu": Fraction(0), "leaky-relu": Fraction(str(SLOPE))}  # slope on the negative side
 
 
@@ -72,17 +74,40 @@ def inputs(arch: Arch, n: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def patterns(arch: Arch, theta: Params, x: torch.Tensor) -> dict[str, list[Array]]:
-    """The slopes of every kinked activation at real parameters and inputs, call by call.  Source: ours."""
+    """Where every kinked activation is open (1, else 0), at real parameters and inputs, call by call.
+
+    Raises ValueError when one is never applied.  Source: ours.
+    """
+    return {s: [(z > 0).astype(float) for z in zs] for s, zs in _bends(arch, theta, x).items()}
+
+
+def check_inside(arch: Arch, theta: Params, x: torch.Tensor, generator: torch.Generator) -> None:
+    """Raise ValueError for parameters on the edge of a region: a unit sits at 0, and a nudge moves it away."""
+    if not any(a in KINKED for a in arch.activations.values()):
+        return
+    push = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64) for k, v in theta.items()}
+    other = _bends(arch, {k: v + NUDGE * push[k] for k, v in theta.items()}, x)
+    for space, zs in _bends(arch, theta, x).items():
+        if any(((z == 0) & (w != 0)).any() for z, w in zip(zs, other[space], strict=True)):
+            raise ValueError(
+                f"{arch.name}: theta is on the edge of an activation region, units of {space} are at exactly 0"
+            )
+
+
+def _bends(arch: Arch, theta: Params, x: torch.Tensor) -> dict[str, list[Array]]:
+    """What goes into every kinked activation, call by call."""
     seen: dict[str, list[Array]] = {s: [] for s, a in arch.activations.items() if a in KINKED}
 
     def recorder(space: str, fn: Callable) -> Callable:
         def record(z: torch.Tensor) -> torch.Tensor:
-            seen[space].append((z > 0).double().numpy())
+            seen[space].append(z.double().numpy())
             return fn(z)
 
         return record if space in seen else fn
 
     arch.forward(theta, x, {s: recorder(s, fn) for s, fn in arch.functions().items()})
+    if idle := [s for s, calls in seen.items() if not calls]:
+        raise ValueError(f"{arch.name}: the forward pass never applies the activation of {', '.join(idle)}")
     return seen
 
 
@@ -93,8 +118,9 @@ def varied(arch: Arch, theta: Params, n: int, generator: torch.Generator) -> tup
     """
     if not any(a in KINKED for a in arch.activations.values()):
         return inputs(arch, n, generator), 1
-    pool, at = inputs(arch, POOL * n, generator), arch.inputs.index(None)
-    codes = [np.moveaxis(g, at, 0).reshape(POOL * n, -1) for gs in patterns(arch, theta, pool).values() for g in gs]
+    many = max(POOL * n, LEAST)
+    pool, at = inputs(arch, many, generator), arch.inputs.index(None)
+    codes = [np.moveaxis(g, at, 0).reshape(many, -1) for gs in patterns(arch, theta, pool).values() for g in gs]
     _, kind = np.unique(np.concatenate(codes, axis=1), axis=0, return_inverse=True)
     order = np.argsort(kind, kind="stable")
     place = np.empty(len(kind), dtype=int)  # 0 for the first input of every pattern, 1 for the second, ...
@@ -171,15 +197,20 @@ def system(task: Task, field: Field, x: Array, gates: Gates) -> System:
     return System({**theta, **{f"{k}'": n for k, n in v.items()}, "t": t}, {"C": C, "c": c}, velocity)
 
 
-def charge_rows(task: Task, field: Field, state: Mapping[str, Array]) -> Array:
-    """The gradients, at residues, of the conserved quantities that known symmetries give: (laws, state).
+def charge_rows(task: Task, field: Field | None, state: Mapping[str, Array]) -> Array:
+    """The gradients of the conserved quantities that known symmetries give: (laws, state).
+
+    At residues, or without a field at real numbers.
 
     gradient: the charges Q_A, with grad Q_A = X_A (divided by theta for parameters kept positive).  momentum: the
-    angular momenta exp(damping t) <v, X_A(theta)> of isometries, whose gradient is written without its exponential.
+    angular momenta exp(damping t) <v, X_A(theta)> of isometries, whose gradient is written without its exponential; and
+    for a translation X also <v + damping theta, X>, or <theta - t v, X> without damping.
 
     Source: `conserved.charges`, `conserved.isometries`.
     """
     arch, rows = task.arch, [np.empty((0, task.dimension))]
+    reduce = field.reduce if field else lambda a: a
+    damping = field.residue(task.damping) if field else float(task.damping)
     theta = {k: torch.from_numpy(state[k]) for k in arch.shapes}
     flat = flatten(theta, arch.shapes)
     kept = flatten({k: torch.full(s, k in arch.positive) for k, s in arch.shapes.items()}, arch.shapes)
@@ -194,15 +225,19 @@ def charge_rows(task: Task, field: Field, state: Mapping[str, Array]) -> Array:
         else:
             v = {k: torch.from_numpy(state[f"{k}'"]) for k in arch.shapes}
             turn = moved(sym, A, v) - moved(sym, A, {k: torch.zeros_like(w) for k, w in v.items()})
-            rate = field.reduce(field.reduce(X.numpy()) @ flatten(v, arch.shapes).numpy())[:, None]
-            rows.append(np.concatenate([-turn.numpy(), X.numpy(), rate * field.residue(task.damping)], axis=1))
-    return field.reduce(np.concatenate(rows))
+            rate = reduce(reduce(X.numpy()) @ flatten(v, arch.shapes).numpy())[:, None]
+            rows.append(np.concatenate([-turn.numpy(), X.numpy(), rate * damping], axis=1))
+            still = ~turn.any(dim=1).numpy()
+            X, rate = X.numpy()[still], rate[still]
+            away = (damping * X, X, 0 * rate) if task.damping else (X, -state["t"] * X, -rate)
+            rows.append(np.concatenate(away, axis=1))
+    return reduce(np.concatenate(rows))
 
 
 def charge_rank(task: Task, field: Field) -> int:
     """The number of independent conserved quantities that known symmetries give, at a random point.  Source: ours."""
     keys = [*task.arch.shapes, *(f"{k}'" for k in task.arch.shapes)]
-    state = {k: field.random(*task.arch.shapes[k.rstrip("'")]) for k in keys}
+    state = {k: field.random(*task.arch.shapes[k.rstrip("'")]) for k in keys} | {"t": field.random(1)}
     return span(charge_rows(task, field, state), field).rank
 
 

@@ -50,8 +50,8 @@ def conservation_laws(
     `flow` is "gradient", theta' = -grad L (times theta for parameters kept positive: the mirror flow of the entropy);
     "momentum", theta'' = -damping theta' - grad L, with laws in (t, theta, theta'); or "sign", theta' = -sign(grad L).
     `method` is one of METHODS, by default an exact one where there is one.  `theta` chooses the region of activation
-    patterns of a ReLU network; without it a chain counts where every path is open, any other network near a random
-    point.  `orders` is the most orders or depths that are tried.
+    patterns of a ReLU network; without it a chain counts where its outputs separate all paths, any other network near a
+    random point.  `orders` is the most orders or depths that are tried.
 
     Raises ValueError when the method does not cover the architecture, naming the layer, and, unless forced, when the
     count would take gigabytes or hours; Disagreement when two generic points give two ranks.
@@ -80,7 +80,7 @@ def _default(task: Task) -> str:
     if task.flow == "sign":
         return "sign vectors"
     found = chain(task.arch)
-    if found and found.kind in fields.KINKED and task.flow == "gradient" and task.theta is None:
+    if found and found.kind in fields.KINKED and found.is_separable and task.flow == "gradient" and task.theta is None:
         return "monomial lift"
     if found and found.is_pair and task.flow == "momentum":
         return "matrix closure"

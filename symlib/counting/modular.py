@@ -256,10 +256,11 @@ def shaken(system: System, covectors: Mapping[str, Array]) -> Iterator[Array]:
     inputs = [*system.state.values(), *system.control.values()]
     pulled = vjp(system.velocity.values(), (carried[k] for k in system.velocity), inputs)
     moves, pairings = pulled[: len(carried)], pulled[len(carried) :]
-    n = 0
+    n, many = 0, len(next(iter(covectors.values())))
     while True:
         found = [node.at(n) for node in pairings]
-        yield np.concatenate([a.reshape(len(a), -1) for a in found if a is not None], axis=1).T
+        rows = [a.reshape(len(a), -1) for a in found if a is not None]
+        yield np.concatenate(rows, axis=1).T if rows else np.empty((0, many))
         for (k, leaf), move in zip(system.state.items(), moves, strict=True):
             share = pow(n + 1, -1, leaf.field.p)
             step, turn = system.velocity[k].at(n), move.at(n)

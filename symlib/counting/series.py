@@ -39,6 +39,7 @@ def power_series(task: Task) -> LawCount:
     most = task.dimension - charges
     x, met = _inputs(task, point, most, kinked)
     gates = fields.patterns(arch, point, x)
+    fields.check_inside(arch, point, x, generator)
 
     def runs() -> Iterator[tuple[list[int], bool]]:
         for p in PRIMES:
@@ -69,7 +70,7 @@ def _orders(task: Task, field: Field, x: Array, gates: fields.Gates, most: int) 
     reached = span(np.empty((0, most)), field)
     for rows in shaken(system, fields.split(covectors, {k: leaf.shape for k, leaf in system.state.items()})):
         if rows[:, most:].any():
-            raise ValueError(f"{task.what}: a charge is not conserved, so a symmetry of its axis table is none")
+            raise ValueError(f"{task.what}: {fields.BROKEN_CHARGE}")
         rows, wanted = rows[:, :most], most - reached.rank + WITNESSES
         reached = reached.extended(field.product(field.random(wanted, len(rows)), rows) if len(rows) > wanted else rows)
         yield reached.rank
