@@ -48,7 +48,6 @@ ACTIVATIONS: Mapping[str, Activation] = {
     a.name: a
     for a in (
         Activation("linear", lambda z: z, (groups.general_linear,)),
-        Activation("nonnegative", lambda z: z, (groups.permutation, groups.rescaling)),
         _elementwise("relu", torch.relu, lambda z: z * Step(z), groups.rescaling),
         _elementwise(
             "leaky-relu",
@@ -61,6 +60,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
         _elementwise("erf", torch.erf, sympy.erf, groups.sign_flip),
         _elementwise("tanhshrink", torch.nn.functional.tanhshrink, lambda z: z - sympy.tanh(z), groups.sign_flip),
         _elementwise("softsign", torch.nn.functional.softsign, lambda z: z / (1 + sympy.Abs(z)), groups.sign_flip),
+        Activation("nonnegative", lambda z: z, (groups.permutation, groups.rescaling)),
         _elementwise("gelu", torch.nn.functional.gelu, _gelu),
         _elementwise("silu", torch.nn.functional.silu, lambda z: z / (1 + sympy.exp(-z))),
         _elementwise("mish", torch.nn.functional.mish, lambda z: z * sympy.tanh(sympy.log(1 + sympy.exp(z)))),

@@ -1,17 +1,17 @@
 """Architectures as axis tables: the forward pass, the spaces it runs through, and the symmetries derived from them."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from numbers import Integral
+from functools import partial, reduce
+from operator import matmul
 
 import torch
 
 from symlib import groups, ops
 from symlib.activations import ACTIVATIONS, Family, named_activation
 from symlib.groups import Elem
-from symlib.guards import check_finite, check_generator, check_positive, real
+from symlib.guards import check_finite, check_generator, check_positive, real, sizes
 from symlib.ops import M
 from symlib.symmetry import Axes, Params, Shapes, Symmetry, check_params, from_axes
 
@@ -147,14 +147,11 @@ class Arch:
         return self.table()
 
 
-def _sizes(widths: Iterable[int], what: str, least: int, most: float = math.inf) -> tuple[int, ...]:
-    """The sizes as Python integers; anything that is a whole number by itself will do, such as those of numpy."""
-    values = tuple(widths) if isinstance(widths, Iterable) and not isinstance(widths, str) else ()
-    bad = [w for w in values if isinstance(w, bool) or not isinstance(w, Integral) or w < 1]
-    if not least <= len(values) <= most or bad:
-        count = f"{'at least ' if most > least else ''}{least}"
-        raise ValueError(f"{what} should be {count} positive whole numbers, got {widths!r}")
-    return tuple(map(int, values))
+def _elementwise(activation: str, what: str) -> str:
+    kind = named_activation(activation, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])
+    if not kind.is_elementwise:
+        raise ValueError(f"{what}: activation {kind.name!r} is not elementwise")
+    return kind.name
 
 
 def mlp(widths: Sequence[int], activation: str, *, bias: bool = True) -> Arch:
@@ -165,7 +162,7 @@ def mlp(widths: Sequence[int], activation: str, *, bias: bool = True) -> Arch:
 
     Source: Zhao, Walters, Yu, arXiv 2506.13018, section 2 (feedforward networks).
     """
-    values = _sizes(widths, "mlp: widths", 2)
+    values = sizes(widths, "mlp: widths", 2)
     usable = [k for k, a in ACTIVATIONS.items() if a.families and a.fn is not None]
     kind = named_activation(activation, offer=usable).name
     if kind not in usable and not kind.startswith("power-"):
@@ -187,20 +184,28 @@ def mlp(widths: Sequence[int], activation: str, *, bias: bool = True) -> Arch:
         return x
 
     name = f"{kind} network {'-'.join(map(str, values))}" + ("" if bias else " without bias")
-    return Arch(name, shapes, axes, forward, dict.fromkeys(spaces[1:-1], kind), (values[0], None))
+    tied = [_power_scaling(i, int(kind[6:]), shapes) for i in range(1, len(values) - 1) if kind.startswith("power-")]
+    return Arch(name, shapes, axes, forward, dict.fromkeys(spaces[1:-1], kind), (values[0], None), tied=tuple(tied))
+
+
+def _power_scaling(i: int, r: int, shapes: Shapes) -> Symmetry:
+    """Units of a z^r layer scaled by g and what leaves them by g^-r: no axis action, as the dual is not g^-T."""
+
+    def act(element: Elem, theta: Params) -> dict[str, M]:
+        scaled = {k: element.g @ theta[k] for k in (f"W{i}", f"b{i}") if k in theta}
+        return {**theta, **scaled, f"W{i + 1}": theta[f"W{i + 1}"] @ reduce(matmul, [element.inv] * r)}
+
+    return Symmetry(f"rescaling h{i}", groups.rescaling(shapes[f"W{i}"][0]), act, shapes)
 
 
 def residual(d: int, hidden: Sequence[int], activation: str = "relu") -> Arch:
     """Residual blocks x <- x + U_i s(V_i x), one for each hidden width, without biases.
 
-    Raises ValueError for bad sizes and for activations that are not elementwise.
-
-    Source: Marcotte, Gribonval, Peyre, arXiv 2506.06194 (two-layer blocks with a skip).
+    Raises ValueError for bad sizes and for activations that are not elementwise.  Source: Marcotte, Gribonval, Peyre,
+    arXiv 2506.06194 (two-layer blocks with a skip).
     """
-    (d,), widths = _sizes((d,), "residual: d", 1, 1), _sizes(hidden, "residual: hidden", 1)
-    kind = named_activation(activation, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])
-    if not kind.is_elementwise:
-        raise ValueError(f"residual: activation {kind.name!r} is not elementwise")
+    (d,), widths = sizes((d,), "residual: d", 1, 1), sizes(hidden, "residual: hidden", 1)
+    kind = _elementwise(activation, "residual")
     shapes: dict[str, tuple[int, ...]] = {}
     axes: dict[str, tuple[str | None, ...]] = {}
     for i, h in enumerate(widths, 1):
@@ -212,10 +217,8 @@ def residual(d: int, hidden: Sequence[int], activation: str = "relu") -> Arch:
             x = x + theta[f"U{i}"] @ sigma[f"h{i}"](theta[f"V{i}"] @ x)
         return x
 
-    kinds = dict.fromkeys((f"h{i}" for i in range(1, len(widths) + 1)), kind.name)
-    return Arch(
-        f"{kind.name} residual network {d} + {'-'.join(map(str, widths))}", shapes, axes, forward, kinds, (d, None)
-    )
+    kinds = dict.fromkeys((f"h{i}" for i in range(1, len(widths) + 1)), kind)
+    return Arch(f"{kind} residual network {d} + {'-'.join(map(str, widths))}", shapes, axes, forward, kinds, (d, None))
 
 
 def factorisation(n: int, r: int, m: int) -> Arch:
@@ -223,9 +226,9 @@ def factorisation(n: int, r: int, m: int) -> Arch:
 
     Raises ValueError for bad sizes.  Source: Marcotte, Gribonval, Peyre, arXiv 2405.12888 (mirror flows).
     """
-    n, r, m = _sizes((n, r, m), "factorisation: (n, r, m)", 3, 3)
-    name = f"non-negative factorisation {n}-{r}-{m}"
-    return replace(mlp((m, r, n), "nonnegative", bias=False), name=name, positive=frozenset(("W1", "W2")))
+    n, r, m = sizes((n, r, m), "factorisation: (n, r, m)", 3, 3)
+    both, name = frozenset(("W1", "W2")), f"non-negative factorisation {n}-{r}-{m}"
+    return replace(mlp((m, r, n), "nonnegative", bias=False), name=name, positive=both)
 
 
 def input_convex(n: int, r: int, m: int, *, bias: bool = False) -> Arch:
@@ -233,7 +236,7 @@ def input_convex(n: int, r: int, m: int, *, bias: bool = False) -> Arch:
 
     Raises ValueError for bad sizes.  Source: Marcotte, Gribonval, Peyre, arXiv 2405.12888 (mirror flows).
     """
-    n, r, m = _sizes((n, r, m), "input_convex: (n, r, m)", 3, 3)
+    n, r, m = sizes((n, r, m), "input_convex: (n, r, m)", 3, 3)
     full = mlp((m, r, n), "relu", bias=bias)
     kept = {k: s for k, s in full.shapes.items() if k != "b2"}
 
@@ -241,8 +244,10 @@ def input_convex(n: int, r: int, m: int, *, bias: bool = False) -> Arch:
         z = theta["W1"] @ x
         return theta["W2"] @ sigma["h1"](ops.add(z, theta["b1"]) if bias else z)
 
-    axes = {k: full.axes[k] for k in kept}
-    name = f"input-convex network {m}-{r}-{n}" + ("" if bias else " without bias")
+    axes, name = (
+        {k: full.axes[k] for k in kept},
+        f"input-convex network {m}-{r}-{n}" + ("" if bias else " without bias"),
+    )
     return Arch(name, kept, axes, forward, {"h1": "relu"}, (m, None), positive=frozenset(("W2",)))
 
 
@@ -251,7 +256,7 @@ def softmax_classifier(d: int, classes: int) -> Arch:
 
     Raises ValueError for sizes that are not positive.  Source: Kunin et al., arXiv 2012.04728 (translation).
     """
-    d, classes = _sizes((d, classes), "softmax_classifier: (d, classes)", 2, 2)
+    d, classes = sizes((d, classes), "softmax_classifier: (d, classes)", 2, 2)
     shapes = {"W": (classes, d), "b": (classes, 1)}
 
     def forward(theta: Params, x: M, sigma: Mapping[str, Callable[[M], M]]) -> M:
@@ -274,7 +279,7 @@ def normalised_layer(d: int, hidden: int, out: int) -> Arch:
 
     Source: Kunin et al., arXiv 2012.04728 (scale); the normalisation is RMSNorm without its epsilon.
     """
-    d, hidden, out = _sizes((d, hidden, out), "normalised_layer: (d, hidden, out)", 3, 3)
+    d, hidden, out = sizes((d, hidden, out), "normalised_layer: (d, hidden, out)", 3, 3)
     shapes = {"W1": (hidden, d), "b1": (hidden, 1), "W2": (out, hidden)}
 
     def forward(theta: Params, x: M, sigma: Mapping[str, Callable[[M], M]]) -> M:
@@ -297,7 +302,7 @@ def attention(d: int, key: int, value: int) -> Arch:
     The factor 1 / sqrt(key) is absorbed in W_Q.  GL(key) acts on queries and keys, GL(value) on values and output.
     Raises ValueError for bad sizes.  Source: Zhao, Walters, Yu, arXiv 2506.13018, section 2, eq. 3 (attention).
     """
-    d, key, value = _sizes((d, key, value), "attention: (d, key, value)", 3, 3)
+    d, key, value = sizes((d, key, value), "attention: (d, key, value)", 3, 3)
     shapes = {"W_Q": (key, d), "W_K": (key, d), "W_V": (value, d), "W_O": (d, value)}
 
     def forward(theta: Params, x: M, sigma: Mapping[str, Callable[[M], M]]) -> M:
@@ -315,7 +320,7 @@ def multihead_attention(d: int, heads: int, key: int, value: int) -> Arch:
     Permutations of the heads, and in each head GL(key) and GL(value).  W_O is stored as (heads, value, d).
     Raises ValueError for bad sizes.  Source: Zhao, Walters, Yu, arXiv 2506.13018, section 2 (multi-head attention).
     """
-    d, heads, key, value = _sizes((d, heads, key, value), "multihead_attention: (d, heads, key, value)", 4, 4)
+    d, heads, key, value = sizes((d, heads, key, value), "multihead_attention: (d, heads, key, value)", 4, 4)
     shapes = {
         "W_Q": (heads, key, d),
         "W_K": (heads, key, d),
@@ -346,11 +351,9 @@ def conv_block(channels: Sequence[int], kernel: int, activation: str = "relu", *
     The hidden channels are permuted and, for ReLU, rescaled.  Raises ValueError for bad sizes or activations that are
     not elementwise.  Source: Zhao, Walters, Yu, arXiv 2506.13018, section 2 (convolutional networks).
     """
-    c0, c1, c2 = _sizes(channels, "conv_block: channels", 3, 3)
-    k, size = _sizes((kernel, size), "conv_block: (kernel, size)", 2, 2)
-    kind = named_activation(activation, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])
-    if not kind.is_elementwise:
-        raise ValueError(f"conv_block: activation {kind.name!r} is not elementwise")
+    c0, c1, c2 = sizes(channels, "conv_block: channels", 3, 3)
+    k, size = sizes((kernel, size), "conv_block: (kernel, size)", 2, 2)
+    kind = _elementwise(activation, "conv_block")
     if size < 2 * k - 1:
         raise ValueError(f"conv_block: two kernels of size {k} need images of at least {2 * k - 1}, got {size}")
     shapes = {"W1": (c1, c0, k, k), "b1": (c1,), "W2": (c2, c1, k, k), "b2": (c2,)}
@@ -359,8 +362,8 @@ def conv_block(channels: Sequence[int], kernel: int, activation: str = "relu", *
         return ops.conv(sigma["c"](ops.conv(x, theta["W1"], theta["b1"])), theta["W2"], theta["b2"])
 
     axes = {"W1": ("c", "x", None, None), "b1": ("c",), "W2": ("y", "c*", None, None), "b2": ("y",)}
-    name = f"convolutional {kind.name} block {c0}-{c1}-{c2}"
-    return Arch(name, shapes, axes, forward, {"c": kind.name}, (None, c0, size, size), (None, "x", None, None))
+    name = f"convolutional {kind} block {c0}-{c1}-{c2}"
+    return Arch(name, shapes, axes, forward, {"c": kind}, (None, c0, size, size), (None, "x", None, None))
 
 
 CATALOGUE: Mapping[str, Arch] = {
@@ -374,6 +377,7 @@ CATALOGUE: Mapping[str, Arch] = {
     "tanh, three layers": mlp((2, 3, 2, 1), "tanh"),
     "gelu, two layers": mlp((2, 3, 2), "gelu"),
     "gelu, three layers": mlp((2, 3, 2, 1), "gelu"),
+    "quadratic, two layers": mlp((2, 3, 2), "power-2"),
     "radial, two layers": mlp((3, 2, 2), "radial"),
     "radial, three layers": mlp((2, 2, 2, 1), "radial"),
     "softmax classifier": softmax_classifier(2, 3),

@@ -64,3 +64,16 @@ def real(value: object, what: str) -> float:
     if isinstance(one, bool) or not isinstance(one, Real):
         raise ValueError(f"{what} should be one real number, got {value!r}")
     return float(one)
+
+
+def sizes(widths: Iterable[int], what: str, least: int, most: float = math.inf) -> tuple[int, ...]:
+    """Sizes as Python integers; anything that is a whole number by itself will do, such as those of numpy.
+
+    Raises ValueError unless there are `least` to `most` of them, all positive.  Source: ours.
+    """
+    values = tuple(widths) if isinstance(widths, Iterable) and not isinstance(widths, str) else ()
+    bad = [w for w in values if isinstance(w, bool) or not isinstance(w, Integral) or w < 1]
+    if not least <= len(values) <= most or bad:
+        count = f"{'at least ' if most > least else ''}{least}"
+        raise ValueError(f"{what} should be {count} positive whole numbers, got {widths!r}")
+    return tuple(map(int, values))

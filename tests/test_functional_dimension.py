@@ -160,8 +160,8 @@ def test_the_same_seed_gives_the_same_dimension_and_other_seeds_the_same_rank():
 def test_what_a_dimension_shows():
     assert repr(dimension(power((5, 7, 1), 3))) == (
         "power-3 network 5-7-1 without bias: functional dimension 34 of 42 parameters "
-        "(0 explained by known symmetries, 8 by none)\n"
-        "  exact rank modulo a prime, 42 inputs; on an open dense set"
+        "(7 explained by known symmetries, 1 by none)\n"
+        "  exact rank modulo a prime, 35 inputs; on an open dense set"
     )
     measured = FunctionalDimension("a network", 3, 5, 1, "float64 rank", 7, "at the point", 1.234e9)
     assert repr(measured) == (

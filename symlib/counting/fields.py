@@ -82,7 +82,10 @@ def patterns(arch: Arch, theta: Params, x: torch.Tensor) -> dict[str, list[Array
 
 
 def check_inside(arch: Arch, theta: Params, x: torch.Tensor, generator: torch.Generator) -> None:
-    """Raise ValueError for parameters on the edge of a region: a unit sits at 0, and a nudge moves it away."""
+    """Raise ValueError for parameters on the edge of a region: a unit sits at 0, and a nudge moves it away.
+
+    Source: ours.
+    """
     if not any(a in KINKED for a in arch.activations.values()):
         return
     push = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64) for k, v in theta.items()}
