@@ -349,6 +349,8 @@ def site(tmp_path, monkeypatch):
     make_book(tmp_path)
     (tmp_path / "_config.yml").write_text("title: A book\n")
     (tmp_path / "book" / "index.md").write_text("# Home\n")
+    (tmp_path / "book" / "_static").mkdir()
+    (tmp_path / "book" / "_static" / "book.css").touch()
     calls: list[bool] = []
 
     def builder(root: Path) -> bool:
@@ -375,7 +377,13 @@ def test_a_site_that_was_deleted_is_built_again(site):
 
 @pytest.mark.parametrize(
     ("path", "keeps_old"),
-    [("book/index.md", True), ("_toc.yml", False), ("requirements.txt", False), ("book/new.md", False)],
+    [
+        ("book/index.md", True),
+        ("_toc.yml", False),
+        ("requirements.txt", False),
+        ("book/new.md", False),
+        ("book/_static/book.css", False),
+    ],
 )
 def test_a_changed_page_is_incremental_and_all_else_starts_afresh(site, path, keeps_old):
     root, calls = site

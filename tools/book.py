@@ -28,7 +28,8 @@ def fingerprint(root: Path) -> dict[str, str]:
 def needs_fresh_start(old: dict[str, str], new: dict[str, str]) -> bool:
     """Whether Sphinx's own incremental build would miss something of this change."""
     changed = {name for name in new if old.get(name) != new[name]}
-    return old.keys() != new.keys() or any(not name.startswith("book/") for name in changed)
+    pages = (name.startswith("book/") and not name.startswith("book/_static/") for name in changed)
+    return old.keys() != new.keys() or not all(pages)
 
 
 def jupyter_book(root: Path) -> bool:
