@@ -328,11 +328,21 @@ def test_an_interrupt_ends_the_workers_and_says_how_to_go_on(tmp_path):
     command = [sys.executable, "-m", "tools.run", "--root", str(tmp_path)]
     pid = tmp_path / "book" / "part" / "pid"
     with subprocess.Popen(
-        command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         wait_for(lambda: process.poll() or (pid.exists() and pid.read_text()))
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        try:
+            out, err = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     assert process.returncode == 130
     assert re.search(r"part/alpha +not run", out)
     assert err == "interrupted; the same command goes on from here\n"
