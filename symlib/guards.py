@@ -33,11 +33,17 @@ def check_known(value: object, known: Iterable[str], what: str) -> None:
 
 
 def check_labels(logits: torch.Tensor, labels: torch.Tensor, where: str) -> None:
-    """Raise ValueError unless logits (..., classes, n) have n labels, whole numbers in 0..classes-1.  Source: ours."""
+    """Raise ValueError unless logits (..., classes, n) have labels (n,) or (..., n), whole numbers in 0..classes-1.
+
+    On a GPU the range is left to the device's own check, which does not make the host wait.  Source: ours.
+    """
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-    if logits.ndim < 2 or not whole or labels.shape != logits.shape[-1:]:
+    fits = logits.ndim >= 2 and labels.shape in (logits.shape[-1:], logits.shape[:-2] + logits.shape[-1:])
+    if not whole or not fits:
         wanted = f"{where}: logits (..., classes, n) and n whole numbers as labels"
         raise ValueError(f"{wanted}, got {tuple(logits.shape)} and {labels.dtype} {tuple(labels.shape)}")
+    if labels.is_cuda or torch.compiler.is_compiling():
+        return
     if not holds((labels >= 0) & (labels < logits.shape[-2])):
         low, high = int(labels.min()), int(labels.max())
         raise ValueError(f"{where}: labels should be in 0..{logits.shape[-2] - 1}, got {low}..{high}")

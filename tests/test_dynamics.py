@@ -92,8 +92,8 @@ def test_losses_are_pytorchs(gen):
 
 
 def unchecked():
-    """symlib.dynamics as a user has it: without the shape checks of the tests, which would speak first."""
-    spec = importlib.util.spec_from_file_location("unchecked_dynamics", dynamics.__file__)
+    """symlib.dynamics.losses as a user has them: without the shape checks of the tests, which would speak first."""
+    spec = importlib.util.spec_from_file_location("unchecked_losses", dynamics.losses.__file__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -104,7 +104,7 @@ BAD_LABELS = {
     "too few": (torch.zeros(8, dtype=torch.long), r"\(4, 3, 9\) and torch.int64 \(8,\)"),
     "one for all": (torch.zeros(1, dtype=torch.long), r"torch.int64 \(1,\)"),
     "a scalar": (torch.tensor(0), r"torch.int64 \(\)"),
-    "per member": (torch.zeros(4, 9, dtype=torch.long), r"torch.int64 \(4, 9\)"),
+    "of other members": (torch.zeros(3, 9, dtype=torch.long), r"torch.int64 \(3, 9\)"),
     "real": (torch.zeros(9), r"torch.float32 \(9,\)"),
     "bool": (torch.zeros(9, dtype=torch.bool), r"torch.bool \(9,\)"),
     "too large": (torch.tensor([0] * 8 + [3]), r"labels should be in 0\.\.2, got 0\.\.3"),

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "conserved": {"symmetry", "groups", "ops"},
     "checks": {"architectures", "symmetry", "groups", "conserved"},
     "counting": {"counting", "activations", "architectures", "conserved", "symmetry", "ops"},
-    **{name: set() for name in ("dynamics", "data", "measures", "plots", "results", *LEAVES, "__init__")},
+    "dynamics": {"dynamics"},
+    **{name: set() for name in ("data", "measures", "plots", "results", *LEAVES, "__init__")},
 }
 ONLY_IN = {
     "sympy": {"ops", "groups", "activations", "symmetry", "proofs", "conserved"},

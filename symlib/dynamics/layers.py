@@ -1,0 +1,122 @@
+"""The loss of a multilayer perceptron with its backward pass written out: what an ensemble spends its time on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from symlib.dynamics.losses import Params
+from symlib.guards import check_known, check_labels
+
+# activation -> the function, in place, and the derivative of a gradient (delta) from the function's own output
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "linear": (lambda z: z, lambda delta, h: delta),
+    "relu": (torch.relu_, lambda delta, h: torch.ops.aten.threshold_backward(delta, h, 0)),
+    "tanh": (torch.tanh_, torch.ops.aten.tanh_backward),
+    "sigmoid": (torch.sigmoid_, torch.ops.aten.sigmoid_backward),
+}
+
+
+def _mse(out: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of `mse` and its derivative by the output."""
+    if target.ndim < 2 or target.shape != out.shape[-target.ndim :]:
+        raise ValueError(f"layered loss: output {tuple(out.shape)} and target {tuple(target.shape)} do not fit")
+    away = out - target
+    return away.square().sum(dim=(-2, -1)) / (2 * out.shape[-1]), away / out.shape[-1]
+
+
+def _cross_entropy(out: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of `cross_entropy` and its derivative by the output: softmax minus the indicator of the label."""
+    check_labels(out, labels, "layered loss")
+    n, index = out.shape[-1], labels.long().expand(out.shape[0], out.shape[-1]).unsqueeze(1)
+    logp = torch.log_softmax(out, dim=1)
+    value = -logp.gather(1, index).sum(dim=(1, 2)) / n
+    delta = logp.exp_().scatter_add_(1, index, logp.new_full((1, 1, 1), -1.0).expand(index.shape))
+    return value, delta.div_(n)
+
+
+_LOSSES = {"mse": _mse, "cross-entropy": _cross_entropy}
+
+
+@dataclass(frozen=True)
+class LayeredLoss:
+    """The loss of f = W_L s(... s(W_1 x + b_1) ...) + b_L, samples as columns, and its gradient without autograd.
+
+    Parameters are named as in `architectures.mlp` (W1, b1, ..., biases optional), each with a leading member axis or
+    without.  `loss(theta, x, y)` takes inputs (d, n) that all members share or (members, d, n), and targets likewise:
+    (k, n) for "mse", labels (n,) for "cross-entropy".  `loss.gradient` gives the same value and the gradient, which
+    `gradient` and `descend` take in place of autograd's.
+
+    Raises ValueError for another activation than linear, relu, tanh and sigmoid, another loss, and parameters that are
+    no such network.  Source: back-propagation (Rumelhart, Hinton and Williams 1986).
+    """
+
+    activation: str
+    kind: str = "mse"
+
+    def __post_init__(self) -> None:
+        check_known(self.activation, _ACTIVATIONS, "activation of a layered loss")
+        check_known(self.kind, _LOSSES, "loss")
+
+    def __call__(self, theta: Params, x: Tensor, y: Tensor) -> Tensor:
+        """The loss of every member."""
+        lifted, single = _lift(theta, x)
+        value = _LOSSES[self.kind](self._forward(lifted, x)[-1], y)[0]
+        return value[0] if single else value
+
+    def output(self, theta: Params, x: Tensor) -> Tensor:
+        """The output of every member, (members, k, n) or (k, n)."""
+        lifted, single = _lift(theta, x)
+        out = self._forward(lifted, x)[-1]
+        return out[0] if single else out
+
+    def gradient(self, theta: Params, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of every member and its gradient."""
+        lifted, single = _lift(theta, x)
+        *hidden, out = self._forward(lifted, x)
+        value, delta = _LOSSES[self.kind](out, y)
+        backward, grads = _ACTIVATIONS[self.activation][1], {}
+        for i in range(len(hidden), 0, -1):
+            if f"b{i}" in theta:
+                grads[f"b{i}"] = delta.sum(dim=-1, keepdim=True)
+            grads[f"W{i}"] = _outer(delta, hidden[i - 1])
+            if i > 1:
+                delta = backward(lifted[f"W{i}"].mT @ delta, hidden[i - 1])
+        grads = {k: grads[k][0] if single else grads[k] for k in theta}
+        return (value[0] if single else value), grads
+
+    def _forward(self, theta: Params, x: Tensor) -> list[Tensor]:
+        """The input, what every hidden layer puts out, and the output."""
+        depth, act = sum(k.startswith("W") for k in theta), _ACTIVATIONS[self.activation][0]
+        layers = [x]
+        for i in range(1, depth + 1):
+            W, h = theta[f"W{i}"], layers[-1]
+            # one input for all members: their rows make one tall product
+            z = (W.flatten(0, 1) @ h).unflatten(0, W.shape[:2]) if h.ndim == 2 else W @ h
+            if f"b{i}" in theta:
+                z += theta[f"b{i}"]
+            layers.append(act(z) if i < depth else z)
+        return layers
+
+
+def _outer(delta: Tensor, h: Tensor) -> Tensor:
+    """The sum over samples of delta h^T for every member; h may be one for all."""
+    if h.ndim == 2:
+        return (delta.flatten(0, 1) @ h.mT).unflatten(0, delta.shape[:2])
+    return delta @ h.mT
+
+
+def _lift(theta: Params, x: Tensor) -> tuple[Params, bool]:
+    """The parameters with a member axis, and whether there was none.  ValueError for what is no such network."""
+    depth = sum(k.startswith("W") for k in theta)
+    known = [f"{kind}{i}" for i in range(1, depth + 1) for kind in "Wb"]
+    ndim = theta["W1"].ndim if "W1" in theta else 0
+    if not all(k in known for k in theta) or ndim not in (2, 3) or any(v.ndim != ndim for v in theta.values()):
+        got = {k: tuple(v.shape) for k, v in theta.items()}
+        raise ValueError(f"layered loss: wanted W1, b1, ..., all with one member axis or none, got {got}")
+    if x.ndim not in (2, ndim):
+        raise ValueError(f"layered loss: wanted inputs (d, n), or (members, d, n) as theta has, got {tuple(x.shape)}")
+    if ndim == 3:
+        return theta, False
+    return {k: v.unsqueeze(0) for k, v in theta.items()}, True
