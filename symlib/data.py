@@ -122,17 +122,18 @@ class Stream:
     """An endless iterator of batches, epoch after epoch, that can be put back to where it was.
 
     `epoch(generator)` draws what it needs from the generator and yields the batches of one epoch; `state()` is what
-    `restore` takes: the generator as it was when the epoch began, and the number of batches taken since.
+    `restore` takes: the generator as it was when the epoch began, and the number of batches taken since.  For `restore`
+    to be exact nothing else may draw from the generator in the middle of an epoch.
     """
 
     def __init__(self, epoch: Callable[[torch.Generator], Iterator[Batch]], generator: torch.Generator) -> None:
         check_generator(generator, "stream")
         self._epoch, self._generator = epoch, generator
-        self._begin()
+        self._wait()
 
-    def _begin(self) -> None:
-        self._before, self._taken = self._generator.get_state(), 0
-        self._left = self._epoch(self._generator)
+    def _wait(self) -> None:
+        """Before an epoch, which begins when its first batch is asked for."""
+        self._left, self._taken = iter(()), 0
 
     def __iter__(self) -> "Stream":
         return self
@@ -140,19 +141,20 @@ class Stream:
     def __next__(self) -> Batch:
         batch = next(self._left, None)
         while batch is None:
-            self._begin()
+            self._before, self._taken = self._generator.get_state(), 0
+            self._left = self._epoch(self._generator)
             batch = next(self._left, None)
         self._taken += 1
         return batch
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on with the next batch."""
-        return {"generator": self._before, "taken": self._taken}
+        return {"generator": self._before if self._taken else self._generator.get_state(), "taken": self._taken}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back, or forward, to where a stream with the same epochs stood."""
         self._generator.set_state(state["generator"])
-        self._begin()
+        self._wait()
         for _ in range(state["taken"]):
             next(self)
 
@@ -211,10 +213,11 @@ def hypercube(
     if not sets or any(not s or len(set(s)) < len(s) or not all(0 <= i < d for i in s) for s in sets):
         raise ValueError(f"hypercube: the sets should hold coordinates in 0..{d - 1}, each once, got {sets!r}")
     shape = (d, size) if members is None else (members, d, size)
+    rows = [torch.tensor(list(s), device=generator.device) for s in sets]  # once: a list would be copied for each batch
 
     def draw(generator: torch.Generator) -> Iterator[Batch]:
         bits = torch.randint(0, 2, shape, generator=generator, device=generator.device, dtype=torch.int8)
         x = bits.to(dtype).mul_(2).sub_(1)
-        yield x, sum(x[..., list(s), :].prod(dim=-2, keepdim=True) for s in sets)  # type: ignore[misc]
+        yield x, sum(x.index_select(-2, r).prod(dim=-2, keepdim=True) for r in rows)  # type: ignore[misc]
 
     return Stream(draw, generator)
