@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "proofs": {"activations", "architectures", "symmetry", "groups", "ops"},
     "conserved": {"symmetry", "groups", "ops"},
     "checks": {"architectures", "symmetry", "groups", "conserved"},
+    "asymmetric": {"architectures", "symmetry", "groups", "ops"},
     "counting": {"counting", "activations", "architectures", "conserved", "symmetry", "ops"},
     "dynamics": {"dynamics"},
     **{name: set() for name in ("data", "measures", "plots", "results", *LEAVES, "__init__")},

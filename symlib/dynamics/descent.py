@@ -71,11 +71,13 @@ def descend(
     check_positive(save_every, "save_every")
     check_known(method, METHODS, "method")
     check_known(diverged, ("raise", "stop"), "diverged")
-    points = grid(steps, every)
+    steps, points = int(steps), grid(int(steps), every)
     check_start(theta)
-    rates: dict[str, Any] = {**_check_rates(theta, lr=lr, momentum=momentum, decay=decay), "anchor": anchor}
+    rates: dict[str, Any] = {**_check_rates(theta, lr=lr, momentum=momentum, decay=decay), "anchor": None}
     if method != "sgd" and (isinstance(momentum, Tensor) or momentum):
         raise ValueError(f"descend: momentum belongs to method 'sgd', got {momentum} with {method!r}")
+    if anchor is not None:
+        rates["anchor"] = {k: v.detach() for k, v in anchor.items()}
     if anchor is not None and {k: v.shape for k, v in anchor.items()} != {k: v.shape for k, v in theta.items()}:
         raise ValueError("descend: the anchor should have the names and shapes of theta")
     if batches is not None and not isinstance(batches, Iterator):
@@ -84,7 +86,7 @@ def descend(
         raise ValueError("descend: with a checkpoint the batches need state() and restore(state), as data.Stream has")
 
     log = Log(record or {}, len(points))
-    theta = {k: v.detach() for k, v in theta.items()}
+    theta = {k: v.detach().clone() for k, v in theta.items()}
     step_of, remembers = METHODS[method]
     if method == "sgd" and not isinstance(momentum, Tensor) and momentum == 0:
         remembers = ()
@@ -93,7 +95,7 @@ def descend(
     start, path = 0, Path(checkpoint) if checkpoint is not None else None
     settings = {
         **{"steps": steps, "every": points, "method": method, "records": sorted(log.observables)},
-        **{"lr": lr, "momentum": momentum, "decay": decay, "shapes": {k: list(v.shape) for k, v in theta.items()}},
+        **{**rates, "shapes": {k: [str(v.dtype), *v.shape] for k, v in theta.items()}},
     }
     if path is not None and path.exists():
         kept = read_checkpoint(path, settings)
@@ -110,7 +112,7 @@ def descend(
         batch = next(batches, None) if batches is not None else ()
         if batch is None:
             raise ValueError(f"the batches ended at step {step}, wanted {steps + 1} of them")
-        count = torch.tensor(step + 1) if compiled else step + 1
+        count = torch.tensor(step + 1.0, dtype=torch.float64) if compiled else step + 1
         value, moved, state = advance(loss, step_of, theta, state, batch, count, rates, alive)
         for k, v in rates.items() if step == start else ():
             if isinstance(v, Tensor) and v.shape != value.shape:

@@ -32,7 +32,7 @@ def _cross_entropy(out: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     n, index = out.shape[-1], labels.long().expand(out.shape[0], out.shape[-1]).unsqueeze(1)
     logp = torch.log_softmax(out, dim=1)
     value = -logp.gather(1, index).sum(dim=(1, 2)) / n
-    delta = logp.exp_().scatter_add_(1, index, logp.new_full((1, 1, 1), -1.0).expand(index.shape))
+    delta = logp.exp().scatter_add_(1, index, logp.new_full((1, 1, 1), -1.0).expand(index.shape))
     return value, delta.div_(n)
 
 
@@ -111,11 +111,13 @@ def _lift(theta: Params, x: Tensor) -> tuple[Params, bool]:
     """The parameters with a member axis, and whether there was none.  ValueError for what is no such network."""
     depth = sum(k.startswith("W") for k in theta)
     known = [f"{kind}{i}" for i in range(1, depth + 1) for kind in "Wb"]
-    ndim = theta["W1"].ndim if "W1" in theta else 0
-    if not all(k in known for k in theta) or ndim not in (2, 3) or any(v.ndim != ndim for v in theta.values()):
+    shape = theta["W1"].shape if "W1" in theta else ()
+    ndim, lead = len(shape), shape[:-2]
+    fits = all(k in known and v.ndim == ndim and v.shape[:-2] == lead for k, v in theta.items())
+    if not fits or ndim not in (2, 3):
         got = {k: tuple(v.shape) for k, v in theta.items()}
         raise ValueError(f"layered loss: wanted W1, b1, ..., all with one member axis or none, got {got}")
-    if x.ndim not in (2, ndim):
+    if x.ndim not in (2, ndim) or (x.ndim == 3 and x.shape[:1] != lead):
         raise ValueError(f"layered loss: wanted inputs (d, n), or (members, d, n) as theta has, got {tuple(x.shape)}")
     if ndim == 3:
         return theta, False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import torch
@@ -135,6 +136,7 @@ def write_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any]
 
     Source: ours.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -161,7 +163,7 @@ def read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{path}: no complete checkpoint ({type(error).__name__}); remove it to begin again") from None
     differ = [k for k in settings if not _same(kept.get(k), settings[k])]
     if differ:
-        was = ", ".join(f"{k} {kept.get(k)!r} instead of {settings[k]!r}" for k in differ)
+        was = ", ".join(f"{k} {short(kept.get(k))} instead of {short(settings[k])}" for k in differ)
         raise ValueError(f"{path}: a checkpoint of another run ({was}); remove it or name another file")
     return state
 
@@ -169,4 +171,6 @@ def read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
     return type(a) is type(b) and a == b

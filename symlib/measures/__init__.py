@@ -1,1 +1,1 @@
-"""Measures: arrays in, numbers out.  Modules: rank."""
+"""Measures: arrays in, numbers out.  Modules: rank, symmetry, escape."""
