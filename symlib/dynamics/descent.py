@@ -15,6 +15,7 @@ from symlib.dynamics.runs import (
     Log,
     Observable,
     Run,
+    digest,
     grid,
     progress,
     read_checkpoint,
@@ -95,8 +96,10 @@ def descend(
     start, path = 0, Path(checkpoint) if checkpoint is not None else None
     settings = {
         **{"steps": steps, "every": points, "method": method, "records": sorted(log.observables)},
-        **{**rates, "shapes": {k: [str(v.dtype), *v.shape] for k, v in theta.items()}},
+        **{"lr": lr, "momentum": momentum, "decay": decay, "start": digest(theta), "anchor": digest(anchor or {})},
     }
+    if path is not None and batches is not None:
+        settings["batches"] = digest(batches.state())  # type: ignore[attr-defined]
     if path is not None and path.exists():
         kept = read_checkpoint(path, settings)
         start, theta, state, alive, stopped = (kept[k] for k in ("step", "theta", "state", "alive", "stopped"))

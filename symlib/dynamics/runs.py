@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from reprlib import repr as short
@@ -129,6 +130,19 @@ class Log:
         taken = {k: v[: len(self.steps)] for k, v in self.values.items()}
         log = {k: v if single else v.movedim(0, 1) for k, v in taken.items()}
         return Run(theta, torch.tensor(self.steps, dtype=torch.float64), log, lr, stopped)
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A fingerprint of named tensors and numbers: SHA-256 of names, dtypes, shapes and bytes.
+
+    Source: FIPS 180-4.
+    """
+    found = sha256()
+    for name, value in values.items():
+        held = value.detach().cpu() if isinstance(value, Tensor) else torch.as_tensor(value)
+        wide = held.double() if held.is_floating_point() else held  # exact, and numpy has no bfloat16
+        found.update(f"{name} {held.dtype} {tuple(held.shape)} ".encode() + wide.numpy().tobytes())
+    return found.hexdigest()
 
 
 def write_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> None:
