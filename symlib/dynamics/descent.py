@@ -54,7 +54,8 @@ def descend(
 
     `record` maps names to functions of theta, taken with the loss every `every` steps or at the steps that `every`
     lists (see `logarithmic`); the start and the end always.  The recorded loss is that of the batch of the step, so the
-    end takes one more batch than there are steps.  Theta is not copied; the records take their memory at the start.
+    end takes one more batch than there are steps.  Theta is not copied.  Memory: theta, its successor and the gradient, what the method remembers, one batch's
+    activations, and the records, taken once at the start.
 
     `until(loss)` tells at each record which members are done: they stay where they are from there on, the others go on,
     and the run ends with the last of them.  `diverged="stop"` treats a member whose loss is NaN or inf likewise;
@@ -74,11 +75,9 @@ def descend(
     check_known(diverged, ("raise", "stop"), "diverged")
     steps, points = int(steps), grid(int(steps), every)
     check_start(theta)
-    rates: dict[str, Any] = {**_check_rates(theta, lr=lr, momentum=momentum, decay=decay), "anchor": None}
+    numbers = _check_rates(theta, lr=lr, momentum=momentum, decay=decay)
     if method != "sgd" and (isinstance(momentum, Tensor) or momentum):
         raise ValueError(f"descend: momentum belongs to method 'sgd', got {momentum} with {method!r}")
-    if anchor is not None:
-        rates["anchor"] = {k: v.detach() for k, v in anchor.items()}
     if anchor is not None and {k: v.shape for k, v in anchor.items()} != {k: v.shape for k, v in theta.items()}:
         raise ValueError("descend: the anchor should have the names and shapes of theta")
     if batches is not None and not isinstance(batches, Iterator):
@@ -86,6 +85,7 @@ def descend(
     if checkpoint is not None and batches is not None and not hasattr(batches, "restore"):
         raise ValueError("descend: with a checkpoint the batches need state() and restore(state), as data.Stream has")
 
+    rates: dict[str, Any] = {**numbers, "anchor": anchor and {k: v.detach() for k, v in anchor.items()}}
     log = Log(record or {}, len(points))
     theta = {k: v.detach().clone() for k, v in theta.items()}
     step_of, remembers = METHODS[method]
@@ -94,10 +94,9 @@ def descend(
     state: State = {name: {k: torch.zeros_like(v) for k, v in theta.items()} for name in remembers}
     alive = stopped = None  # which members go on, where some may stop
     start, path = 0, Path(checkpoint) if checkpoint is not None else None
-    settings = {
-        **{"steps": steps, "every": points, "method": method, "records": sorted(log.observables)},
-        **{"lr": lr, "momentum": momentum, "decay": decay, "start": digest(theta), "anchor": digest(anchor or {})},
-    }
+    settings: dict[str, Any] = {"steps": steps, "every": points, "method": method, "records": sorted(log.observables)}
+    if path is not None:
+        settings |= {**numbers, "start": digest(theta), "anchor": digest(anchor or {})}
     if path is not None and batches is not None:
         settings["batches"] = digest(batches.state())  # type: ignore[attr-defined]
     if path is not None and path.exists():
