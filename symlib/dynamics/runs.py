@@ -172,7 +172,7 @@ def read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         found = torch.load(path, weights_only=True)
-        kept, state = found["settings"], found["state"]
+        kept, state = dict(found["settings"]), dict(found["state"])
     except Exception as error:  # torch.load raises what its parts raise
         raise ValueError(f"{path}: no complete checkpoint ({type(error).__name__}); remove it to begin again") from None
     differ = [k for k in settings if not _same(kept.get(k), settings[k])]
