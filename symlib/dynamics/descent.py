@@ -54,8 +54,10 @@ def descend(
 
     `record` maps names to functions of theta, taken with the loss every `every` steps or at the steps that `every`
     lists (see `logarithmic`); the start and the end always.  The recorded loss is that of the batch of the step, so the
-    end takes one more batch than there are steps.  Theta is not copied.  Memory: theta, its successor and the gradient, what the method remembers, one batch's
-    activations, and the records, taken once at the start.
+    end takes one more batch than there are steps.  Theta is not copied.
+
+    Memory: theta, its successor and the gradient, what the method remembers, the activations of one batch, and the
+    records, which are taken once at the start.
 
     `until(loss)` tells at each record which members are done: they stay where they are from there on, the others go on,
     and the run ends with the last of them.  `diverged="stop"` treats a member whose loss is NaN or inf likewise;
