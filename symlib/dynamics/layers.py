@@ -9,31 +9,33 @@ from torch import Tensor
 from symlib.dynamics.losses import Params
 from symlib.guards import check_known, check_labels
 
-# activation -> the function, in place, and the derivative of a gradient (delta) from the function's own output
+TILE = 2**19  # numbers in a hidden layer that a CPU works on at once: so many members that they stay in its cache
+
+# activation -> the function, in place, and the derivative of a gradient (delta, which it may overwrite) from its output
 _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "linear": (lambda z: z, lambda delta, h: delta),
-    "relu": (torch.relu_, lambda delta, h: torch.ops.aten.threshold_backward(delta, h, 0)),
+    "relu": (torch.relu_, lambda delta, h: delta.mul_(h.gt_(0))),  # the output is not needed any more
     "tanh": (torch.tanh_, torch.ops.aten.tanh_backward),
     "sigmoid": (torch.sigmoid_, torch.ops.aten.sigmoid_backward),
 }
 
 
-def _mse(out: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of `mse` and its derivative by the output."""
+def _mse(out: Tensor, target: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    """The loss of `mse`, and what gives its derivative by the output (once: it is made in place)."""
     if target.ndim < 2 or target.shape != out.shape[-target.ndim :]:
         raise ValueError(f"layered loss: output {tuple(out.shape)} and target {tuple(target.shape)} do not fit")
     away = out - target
-    return away.square().sum(dim=(-2, -1)) / (2 * out.shape[-1]), away / out.shape[-1]
+    return away.square().sum(dim=(-2, -1)) / (2 * out.shape[-1]), lambda: away.div_(out.shape[-1])
 
 
-def _cross_entropy(out: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of `cross_entropy` and its derivative by the output: softmax minus the indicator of the label."""
+def _cross_entropy(out: Tensor, labels: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    """The loss of `cross_entropy`, and what gives its derivative: softmax minus the indicator of the label."""
     check_labels(out, labels, "layered loss")
     n, index = out.shape[-1], labels.long().expand(out.shape[0], out.shape[-1]).unsqueeze(1)
     logp = torch.log_softmax(out, dim=1)
     value = -logp.gather(1, index).sum(dim=(1, 2)) / n
-    delta = logp.exp().scatter_add_(1, index, logp.new_full((1, 1, 1), -1.0).expand(index.shape))
-    return value, delta.div_(n)
+    less = logp.new_full((1, 1, 1), -1.0).expand(index.shape)
+    return value, lambda: logp.exp_().scatter_add_(1, index, less).div_(n)
 
 
 _LOSSES = {"mse": _mse, "cross-entropy": _cross_entropy}
@@ -74,9 +76,17 @@ class LayeredLoss:
     def gradient(self, theta: Params, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of every member and its gradient."""
         lifted, single = _lift(theta, x)
+        members, widest = len(lifted["W1"]), max(v.shape[-2] for v in lifted.values())
+        tile = max(1, TILE // (widest * x.shape[-1]))
+        if tile < members and not x.is_cuda and not torch.compiler.is_compiling():
+            shared = 1 + (self.kind == "mse")  # axes of targets that all members share
+            cuts = [slice(i, i + tile) for i in range(0, members, tile)]
+            parts = [self.gradient({k: v[c] for k, v in theta.items()}, x if x.ndim == 2 else x[c],
+                                   y if y.ndim == shared else y[c]) for c in cuts]  # fmt: skip
+            return torch.cat([v for v, _ in parts]), {k: torch.cat([g[k] for _, g in parts]) for k in theta}
         *hidden, out = self._forward(lifted, x)
-        value, delta = _LOSSES[self.kind](out, y)
-        backward, grads = _ACTIVATIONS[self.activation][1], {}
+        value, derivative = _LOSSES[self.kind](out, y)
+        delta, backward, grads = derivative(), _ACTIVATIONS[self.activation][1], {}
         for i in range(len(hidden), 0, -1):
             if f"b{i}" in theta:
                 grads[f"b{i}"] = delta.sum(dim=-1, keepdim=True)
@@ -92,10 +102,11 @@ class LayeredLoss:
         layers = [x]
         for i in range(1, depth + 1):
             W, h = theta[f"W{i}"], layers[-1]
-            # one input for all members: their rows make one tall product
-            z = (W.flatten(0, 1) @ h).unflatten(0, W.shape[:2]) if h.ndim == 2 else W @ h
-            if f"b{i}" in theta:
-                z += theta[f"b{i}"]
+            b, shared = theta.get(f"b{i}"), h.ndim == 2
+            if shared:  # one input for all members: their rows make one tall product
+                W, b = W.flatten(0, 1), None if b is None else b.flatten(0, 1)
+            z = W @ h if b is None else torch.addmm(b, W, h) if shared else torch.baddbmm(b, W, h)
+            z = z.unflatten(0, theta[f"W{i}"].shape[:2]) if shared else z
             layers.append(act(z) if i < depth else z)
         return layers
 
