@@ -65,7 +65,8 @@ def descend(
 
     With `checkpoint`, a file is written every `save_every` steps, whole or not at all, and a run that finds its file
     goes on from there to the same bits; the batches must then have `state()` and `restore(state)` (`data.Stream` has).
-    `compiled` lets torch.compile fuse a step; that takes seconds for every new shape and needs a C++ compiler.
+    `compiled` lets torch.compile fuse a step; that takes seconds for every new shape and every new
+    number among the rates, and needs a C++ compiler.
 
     Raises Divergence, with what was recorded; ValueError for a bad setting or start, for NaN or inf in a batch (when
     the loss shows it), when the batches end too early, for records beyond `runs.LIMIT` bytes, and for a checkpoint that
