@@ -392,7 +392,8 @@ def equal(left: sympy.Expr, right: sympy.Expr, *, id: str, claim: str, scope: st
     found = _witness(lambda a, b: [(a, b)], sympy.sympify(left), sympy.sympify(right))
     if found:
         point, a, b = found
-        text = f"{_short(a)} is not {_short(b)} at {_format(point)}"
+        where = f" at {_format(point)}" if point else ""
+        text = f"{_short(a)} is not {_short(b)}{where}"
         return Proof(id, claim, "refuted", scope, "witness", witness=text)
     residual = _first_nonzero([sympy.sympify(left) - sympy.sympify(right)])
     return Proof(id, claim, "open" if residual != 0 else "proved", scope, "symbolic", residual=residual)

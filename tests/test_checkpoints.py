@@ -127,6 +127,19 @@ def test_a_damaged_checkpoint_is_refused(keep, tmp_path):
         descend(**case("momentum"), checkpoint=path)
 
 
+def test_a_flipped_bit_is_found(tmp_path):
+    """Anywhere in the stored numbers of the parameters, found by their bytes."""
+    path = tmp_path / "a"
+    save_at(path, 8)
+    whole = bytearray(path.read_bytes())
+    value = next(iter(torch.load(path, weights_only=True)["state"]["theta"].values()))
+    place = whole.index(value.numpy().tobytes())
+    whole[place + 3] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="no complete checkpoint"):
+        descend(**case("momentum"), checkpoint=path)
+
+
 @pytest.mark.parametrize("content", [b"text", None, {"settings": {}}, [1, 2], {"settings": 1, "state": 2}])
 def test_a_foreign_file_is_refused(content, tmp_path):
     path = tmp_path / "a"

@@ -115,6 +115,6 @@ def test_bounds_and_orthogonal_invariance(m, n, k, seed):
 
 
 def test_shapes_in_signatures_are_checked():
-    """A mutant call: labels as a matrix where the signature says a vector."""
+    """A mutant call: labels that are no whole numbers, where the signature says Int."""
     with pytest.raises(TypeCheckError, match="labels"):
-        dynamics.cross_entropy(torch.zeros(10, 5), torch.zeros(2, 5, dtype=torch.long))
+        dynamics.cross_entropy(torch.zeros(10, 5), torch.zeros(5))

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import Tensor
@@ -171,6 +172,9 @@ def read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     Source: ours.
     """
     try:
+        with ZipFile(path) as archive:  # torch.load reads past a lost last byte and past a wrong checksum
+            if archive.testzip() is not None:
+                raise ValueError("damaged")
         found = torch.load(path, weights_only=True)
         kept, state = dict(found["settings"]), dict(found["state"])
     except Exception as error:  # torch.load raises what its parts raise
