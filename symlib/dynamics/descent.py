@@ -21,7 +21,7 @@ from symlib.dynamics.runs import (
     read_checkpoint,
     write_checkpoint,
 )
-from symlib.dynamics.steps import METHODS, Rate, State, along
+from symlib.dynamics.steps import METHODS, Rate, State, along, clipped
 from symlib.guards import check_finite, check_known, check_positive, real
 
 Batch = tuple[Tensor, ...]
@@ -36,6 +36,8 @@ def descend(
     momentum: Rate = 0.0,
     decay: Rate = 0.0,
     anchor: Params | None = None,
+    schedule: Sequence[float] | Tensor | None = None,
+    clip: float | None = None,
     method: str = "sgd",
     batches: Iterator[Batch] | None = None,
     record: Mapping[str, Observable] | None = None,
@@ -51,6 +53,8 @@ def descend(
     `loss(theta, *batch)` gives one number per member; a `LayeredLoss` brings its own gradient, which is faster.  The
     rates `lr`, `momentum`, `decay` are numbers or tensors (members,).  Decay pulls to `anchor`, by default to 0:
     theta+ = theta - lr (grad + decay (theta - anchor)).  `method` is "sgd" (with momentum: heavy ball), "adam", "sign".
+    `schedule` lists one factor of lr for each step (see `cosine`); `clip` is the norm to which a longer gradient of a
+    member is shortened, before decay.
 
     `record` maps names to functions of theta, taken with the loss every `every` steps or at the steps that `every`
     lists (see `logarithmic`); the start and the end always.  The recorded loss is that of the batch of the step, so the
@@ -88,6 +92,13 @@ def descend(
     if checkpoint is not None and batches is not None and not hasattr(batches, "restore"):
         raise ValueError("descend: with a checkpoint the batches need state() and restore(state), as data.Stream has")
 
+    pace = schedule.tolist() if isinstance(schedule, Tensor) else schedule
+    pace = None if pace is None else [real(factor, "descend: schedule") for factor in pace]
+    if pace is not None and (len(pace) != steps or not all(0 <= factor < math.inf for factor in pace)):
+        raise ValueError(f"descend: the schedule should have {steps} factors, finite and not negative, got {len(pace)}")
+    if clip is not None and not 0 < real(clip, "descend: clip") < math.inf:
+        raise ValueError(f"descend: clip should be a positive number, got {clip}")
+
     rates: dict[str, Any] = {**numbers, "anchor": anchor and {k: v.detach() for k, v in anchor.items()}}
     log = Log(record or {}, len(points))
     theta = {k: v.detach().clone() for k, v in theta.items()}
@@ -98,6 +109,7 @@ def descend(
     alive = stopped = None  # which members go on, where some may stop
     start, path = 0, Path(checkpoint) if checkpoint is not None else None
     settings: dict[str, Any] = {"steps": steps, "every": points, "method": method, "records": sorted(log.observables)}
+    settings |= {"schedule": pace, "clip": clip}
     if path is not None:
         settings |= {**numbers, "start": digest(theta), "anchor": digest(anchor or {})}
     if path is not None and batches is not None:
@@ -118,7 +130,11 @@ def descend(
         if batch is None:
             raise ValueError(f"the batches ended at step {step}, wanted {steps + 1} of them")
         count = torch.tensor(step + 1.0, dtype=torch.float64) if compiled else step + 1
-        value, moved, state = advance(loss, step_of, theta, state, batch, count, rates, alive)
+        now = rates
+        if pace is not None:
+            factor = pace[min(step, steps - 1)]
+            now = {**rates, "lr": rates["lr"] * (next(iter(theta.values())).new_tensor(factor) if compiled else factor)}
+        value, moved, state = advance(loss, step_of, theta, state, batch, count, now, clip, alive)
         for k, v in rates.items() if step == start else ():
             if isinstance(v, Tensor) and v.shape != value.shape:
                 raise ValueError(
@@ -151,10 +167,12 @@ def _advance(
     batch: Batch,
     count: Any,
     rates: dict[str, Any],
+    clip: float | None,
     alive: Tensor | None,
 ) -> tuple[Tensor, Params, State]:
     """The loss at theta, the parameters and the memory after one step.  Pure, and nothing in it waits for a device."""
     value, grad = gradient(loss, theta, *batch)
+    grad = grad if clip is None else clipped(grad, clip, value.ndim == 1)
     moved, state = method(theta, state, grad, count, rates)
     return value, moved if alive is None else _hold(alive, theta, moved), state
 

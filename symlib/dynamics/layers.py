@@ -1,13 +1,13 @@
 """The loss of a multilayer perceptron with its backward pass written out: what an ensemble spends its time on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from symlib.dynamics.losses import Params
-from symlib.guards import check_known, check_labels
+from symlib.guards import check_known, check_labels, holds
 
 TILE = 2**19  # numbers in a hidden layer that a CPU works on at once: so many members that they stay in its cache
 
@@ -18,6 +18,15 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tens
     "tanh": (torch.tanh_, torch.ops.aten.tanh_backward),
     "sigmoid": (torch.sigmoid_, torch.ops.aten.sigmoid_backward),
 }
+
+
+def _leaky(slope: float | Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+    """The same two for max(z, slope z): the output has the sign of z, or is 0 where the slope is."""
+
+    def backward(delta: Tensor, h: Tensor) -> Tensor:
+        return delta.mul_(torch.where(h > 0, 1.0, torch.as_tensor(slope).to(h)))
+
+    return lambda z: torch.maximum(z, torch.as_tensor(slope).to(z) * z), backward
 
 
 def _mse(out: Tensor, target: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
@@ -48,18 +57,26 @@ class LayeredLoss:
     Parameters are named as in `architectures.mlp` (W1, b1, ..., biases optional), each with a leading member axis or
     without.  `loss(theta, x, y)` takes inputs (d, n) that all members share or (members, d, n), and targets likewise:
     (k, n) for "mse", labels (n,) for "cross-entropy".  `loss.gradient` gives the same value and the gradient, which
-    `gradient` and `descend` take in place of autograd's.
+    `gradient` and `descend` take in place of autograd's.  "leaky-relu" is max(z, slope z) with one slope in [0, 1], or
+    one for each unit, (h, 1) or (members, h, 1), the same in every hidden layer.
 
-    Raises ValueError for another activation than linear, relu, tanh and sigmoid, another loss, and parameters that are
-    no such network.  Source: back-propagation (Rumelhart, Hinton and Williams 1986).
+    Raises ValueError for another activation than linear, relu, leaky-relu, tanh and sigmoid, another loss, slopes
+    outside [0, 1] or without their activation, and parameters that are no such network.  Source: back-propagation
+    (Rumelhart, Hinton and Williams 1986).
     """
 
     activation: str
     kind: str = "mse"
+    slope: float | Tensor | None = None
 
     def __post_init__(self) -> None:
-        check_known(self.activation, _ACTIVATIONS, "activation of a layered loss")
+        check_known(self.activation, [*_ACTIVATIONS, "leaky-relu"], "activation of a layered loss")
         check_known(self.kind, _LOSSES, "loss")
+        if (self.activation == "leaky-relu") != (self.slope is not None):
+            raise ValueError(f"layered loss: leaky-relu alone has a slope, got {self.activation}, slope {self.slope}")
+        slope = torch.as_tensor(0.0 if self.slope is None else self.slope)
+        if not holds((slope >= 0) & (slope <= 1)):
+            raise ValueError("layered loss: slopes should lie between 0 and 1")
 
     def __call__(self, theta: Params, x: Tensor, y: Tensor) -> Tensor:
         """The loss of every member."""
@@ -73,6 +90,11 @@ class LayeredLoss:
         out = self._forward(lifted, x)[-1]
         return out[0] if single else out
 
+    def hidden(self, theta: Params, x: Tensor) -> list[Tensor]:
+        """What every hidden layer puts out, first to last, each (members, h, n) or (h, n)."""
+        lifted, single = _lift(theta, x)
+        return [h[0] if single else h for h in self._forward(lifted, x)[1:-1]]
+
     def gradient(self, theta: Params, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of every member and its gradient."""
         lifted, single = _lift(theta, x)
@@ -81,12 +103,12 @@ class LayeredLoss:
         if tile < members and not x.is_cuda and not torch.compiler.is_compiling():
             shared = 1 + (self.kind == "mse")  # axes of targets that all members share
             cuts = [slice(i, i + tile) for i in range(0, members, tile)]
-            parts = [self.gradient({k: v[c] for k, v in theta.items()}, x if x.ndim == 2 else x[c],
-                                   y if y.ndim == shared else y[c]) for c in cuts]  # fmt: skip
+            parts = [self._members(c).gradient({k: v[c] for k, v in theta.items()}, x if x.ndim == 2 else x[c],
+                                               y if y.ndim == shared else y[c]) for c in cuts]  # fmt: skip
             return torch.cat([v for v, _ in parts]), {k: torch.cat([g[k] for _, g in parts]) for k in theta}
         *hidden, out = self._forward(lifted, x)
         value, derivative = _LOSSES[self.kind](out, y)
-        delta, backward, grads = derivative(), _ACTIVATIONS[self.activation][1], {}
+        delta, backward, grads = derivative(), self._functions()[1], {}
         for i in range(len(hidden), 0, -1):
             if f"b{i}" in theta:
                 grads[f"b{i}"] = delta.sum(dim=-1, keepdim=True)
@@ -96,9 +118,17 @@ class LayeredLoss:
         grads = {k: grads[k][0] if single else grads[k] for k in theta}
         return (value[0] if single else value), grads
 
+    def _members(self, some: slice) -> "LayeredLoss":
+        """The loss of some of the members: slopes of a member go with it."""
+        own = isinstance(self.slope, Tensor) and self.slope.ndim == 3
+        return replace(self, slope=self.slope[some]) if own else self  # type: ignore[index]
+
+    def _functions(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+        return _ACTIVATIONS[self.activation] if self.slope is None else _leaky(self.slope)
+
     def _forward(self, theta: Params, x: Tensor) -> list[Tensor]:
         """The input, what every hidden layer puts out, and the output."""
-        depth, act = sum(k.startswith("W") for k in theta), _ACTIVATIONS[self.activation][0]
+        depth, act = sum(k.startswith("W") for k in theta), self._functions()[0]
         layers = [x]
         for i in range(1, depth + 1):
             W, h = theta[f"W{i}"], layers[-1]

@@ -1,12 +1,13 @@
 """Losses: one number per member, and their gradients.  Members do not interact."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from symlib.guards import check_labels
+from symlib.guards import check_labels, holds
 
 Params = Mapping[str, Tensor]
 Loss = Callable[..., Tensor]
@@ -59,6 +60,40 @@ def accuracy(logits: Float[Tensor, "*members classes n"], labels: Int[Tensor, ".
     """
     check_labels(logits, labels, "accuracy")
     return (logits.argmax(dim=-2) == labels).double().mean(dim=-1)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A loss with some parameters held: loss(free * theta + fixed), `free` 0 where they are held and 1 elsewhere.
+
+    Only the free entries of theta matter and move; decay takes the others to 0.  Parameters that `free` does not name
+    are free.  Raises ValueError unless `free` and `fixed` have the same names and shapes, and for a `free` that is not
+    of zeros and ones.  Source: the W-asymmetric networks of Lim et al., arXiv 2405.20231.
+    """
+
+    loss: Loss
+    free: Params
+    fixed: Params
+
+    def __post_init__(self) -> None:
+        if {k: v.shape for k, v in self.free.items()} != {k: v.shape for k, v in self.fixed.items()}:
+            raise ValueError("pinned: free and fixed should have the same names and shapes")
+        bad = [k for k, v in self.free.items() if not holds((v == 0) | (v == 1))]
+        if bad:
+            raise ValueError(f"pinned: free should be 0 or 1 everywhere, it is not in {', '.join(bad)}")
+
+    def whole(self, theta: Params) -> dict[str, Tensor]:
+        """The parameters of the network: free * theta + fixed."""
+        return {k: torch.addcmul(self.fixed[k], self.free[k], v) if k in self.free else v for k, v in theta.items()}
+
+    def __call__(self, theta: Params, *batch: Tensor) -> Tensor:
+        """The loss of every member."""
+        return self.loss(self.whole(theta), *batch)
+
+    def gradient(self, theta: Params, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of every member and its gradient, 0 where theta is held."""
+        value, grads = gradient(self.loss, self.whole(theta), *batch)
+        return value, {k: v * self.free[k] if k in self.free else v for k, v in grads.items()}
 
 
 def gradient(loss: Loss, theta: Params, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

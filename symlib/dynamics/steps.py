@@ -35,6 +35,30 @@ def pulled(theta: Params, grad: Params, decay: Rate, anchor: Params | None = Non
     return {k: grad[k] + _times(decay, p) for k, p in away.items()}
 
 
+def clipped(grad: Params, most: float, members: bool) -> Params:
+    """The gradient, shortened to the norm `most` where it is longer: that of each member on its own.
+
+    Source: Pascanu, Mikolov and Bengio, arXiv 1211.5063, algorithm 1 (torch.nn.utils.clip_grad_norm_).
+    """
+    squares = [g.square().flatten(int(members)).sum(dim=-1) for g in grad.values()]
+    share = (most / torch.stack(squares).sum(dim=0).sqrt()).clamp(max=1)
+    return {k: g * along(share, g) for k, g in grad.items()}
+
+
+def cosine(steps: int, *, warmup: int = 0, least: float = 0.0) -> Tensor:
+    """Factors (steps,) of the step size: up in a line over `warmup` steps, then half a cosine from 1 down to `least`.
+
+    Raises ValueError unless 0 <= warmup < steps and 0 <= least <= 1.
+
+    Source: Loshchilov and Hutter, arXiv 1608.03983, equation 5 (one period).
+    """
+    if not (0 <= warmup < steps and 0 <= least <= 1):
+        raise ValueError(f"cosine: wanted 0 <= warmup < steps and least in [0, 1], got {warmup}, {steps}, {least}")
+    t = torch.arange(steps, dtype=torch.float64)
+    down = least + (1 - least) * (1 + torch.cos(torch.pi * (t - warmup) / (steps - warmup))) / 2
+    return torch.where(t < warmup, (t + 1) / (warmup + 1), down)
+
+
 def _down(theta: Params, direction: Params, lr: Rate) -> dict[str, Tensor]:
     if isinstance(lr, Tensor):
         return {k: torch.addcmul(p, direction[k], along(lr, p), value=-1) for k, p in theta.items()}
