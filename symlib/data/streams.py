@@ -1,7 +1,6 @@
-"""Seeded synthetic tasks, and real data that ships inside packages.  Samples are columns; randomness is a generator."""
+"""Endless streams of batches that can be put back to where they were."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,112 +9,6 @@ from torch import Tensor
 from symlib.guards import check_finite, check_generator, check_positive
 
 Batch = tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Split:
-    """A task: inputs (d, n), targets (k, n) or labels (n,), for training and for testing.
-
-    Raises ValueError for NaN or inf, for inputs and targets of different lengths, and for no samples.
-    """
-
-    x_train: Tensor
-    y_train: Tensor
-    x_test: Tensor
-    y_test: Tensor
-
-    def __post_init__(self) -> None:
-        for part in ("train", "test"):
-            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
-            check_finite(x, f"data: x_{part}")
-            check_finite(y, f"data: y_{part}")
-            if x.ndim != 2 or x.shape[-1:] != y.shape[-1:]:
-                raise ValueError(f"data: {part} has inputs {tuple(x.shape)} and targets {tuple(y.shape)}")
-            if x.shape[-1] == 0:
-                raise ValueError(f"data: {part} should have at least one sample, got inputs {tuple(x.shape)}")
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Split":
-        """The same task on a device, inputs and real targets in the given dtype."""
-
-        def move(v: Tensor) -> Tensor:
-            return v.to(device, dtype if v.is_floating_point() else v.dtype)
-
-        return Split(*(move(v) for v in (self.x_train, self.y_train, self.x_test, self.y_test)))
-
-
-def _split(x: Tensor, y: Tensor, test: int, generator: torch.Generator) -> Split:
-    n = x.shape[-1]
-    check_positive(test, "data: test")
-    if test >= n:
-        raise ValueError(f"data: the test set should hold between 1 and {n - 1} of {n} samples, got {test}")
-    order = torch.randperm(n, generator=generator)
-    train, held = order[test:], order[:test]
-    return Split(x[..., train], y[..., train], x[..., held], y[..., held])
-
-
-def digits(generator: torch.Generator, *, test: int = 397) -> Split:
-    """Scikit-learn's 1,797 handwritten digits: x (64, n) float64 in [0, 1] (grey levels over 16), y (n,) in 0..9.
-
-    A seeded random split, by default 1,400 for training and 397 for testing.  Raises ValueError for a bad `test`
-    or generator.
-
-    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (test part), as in scikit-learn.
-    """
-    from sklearn.datasets import load_digits
-
-    check_generator(generator, "digits")
-    raw = load_digits()
-    x = torch.from_numpy(raw.data).double().T / 16  # type: ignore[attr-defined]
-    return _split(x, torch.from_numpy(raw.target).long(), test, generator)  # type: ignore[attr-defined]
-
-
-def teacher_student(
-    teacher: Callable[[Tensor], Tensor],
-    d: int,
-    generator: torch.Generator,
-    *,
-    train: int = 256,
-    test: int = 256,
-    noise: float = 0.0,
-) -> Split:
-    """Regression on a teacher: x ~ N(0, I_d) as columns (d, n), y = teacher(x) + noise N(0, 1), float64.
-
-    Raises ValueError for sizes that are not positive, for no generator, and for teachers that return NaN, inf or
-    another number of columns than they were given.  Source: ours.
-    """
-    check_generator(generator, "teacher_student")
-    for name, n in (("d", d), ("train", train), ("test", test)):
-        check_positive(n, f"teacher_student: {name}")
-    x = torch.randn(d, train + test, generator=generator, dtype=torch.float64)
-    clean = teacher(x).detach()
-    if clean.shape[-1:] != x.shape[-1:]:
-        raise ValueError(f"teacher_student: inputs {tuple(x.shape)}, but the teacher returned {tuple(clean.shape)}")
-    y = clean + noise * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-    return Split(x[:, :train], y[..., :train], x[:, train:], y[..., train:])
-
-
-def gaussian_mixture(
-    classes: int,
-    d: int,
-    generator: torch.Generator,
-    *,
-    separation: float = 3.0,
-    train: int = 500,
-    test: int = 500,
-) -> Split:
-    """Classification of Gaussian clusters: class means of length `separation` in random directions, unit covariance.
-
-    x (d, n) float64, y (n,) in 0..classes-1, classes drawn uniformly.  Raises ValueError for sizes that are not
-    positive and for no generator.  Source: ours.
-    """
-    check_generator(generator, "gaussian_mixture")
-    for name, n in (("classes", classes), ("d", d), ("train", train), ("test", test)):
-        check_positive(n, f"gaussian_mixture: {name}")
-    means = torch.randn(d, classes, generator=generator, dtype=torch.float64)
-    means = separation * means / means.norm(dim=0)
-    y = torch.randint(classes, (train + test,), generator=generator)
-    x = means[:, y] + torch.randn(d, train + test, generator=generator, dtype=torch.float64)
-    return Split(x[:, :train], y[:train], x[:, train:], y[train:])
 
 
 class Stream:
