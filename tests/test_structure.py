@@ -33,7 +33,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "sympy": {"ops", "groups", "activations", "symmetry", "proofs", "conserved"},
     "matplotlib": {"plots"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "measures"},
     "random": set(),
     "IPython": set(),
 }

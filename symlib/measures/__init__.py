@@ -1,1 +1,1 @@
-"""Measures: arrays in, numbers out.  Modules: rank, symmetry, escape."""
+"""Measures: arrays in, numbers out.  Modules: rank, collapse, similarity, symmetry, escape."""

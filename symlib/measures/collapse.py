@@ -41,7 +41,7 @@ def class_means(
 
     Raises ValueError for shapes that do not fit, NaN or inf, fewer than two classes, and classes without a sample.
 
-    Source: Papyan, Han, Donoho, PNAS 2020; the centre there is the mean of all samples, in their demo notebook this one.
+    Source: Papyan, Han, Donoho, PNAS 2020; the centre there is the mean of all samples, in the demo notebook this one.
     """
     classes = _Classes.of(features, labels)
     means = (classes.origin + classes.means).unflatten(0, features.shape[:-2] or (1,))
@@ -69,7 +69,7 @@ def nc1(features: Tensor, labels: Tensor, *, per_class: bool = True) -> Float[Te
 def nc2_equinorm(features: Tensor, labels: Tensor) -> Float[Tensor, "*batch"]:
     """NC2, lengths: the standard deviation of the |m_c| by their mean; 0 when all are zero.
 
-    The variance is a mean over K; the demo notebook of the source divides by K - 1.  Raises ValueError as `class_means`.
+    The variance is a mean over K; the demo notebook of the source takes K - 1.  Raises ValueError as `class_means`.
 
     Source: Papyan, Han, Donoho, PNAS 2020, NC2 (equal norms).
     """
@@ -99,7 +99,7 @@ def nc3(features: Tensor, labels: Tensor, weight: Tensor) -> Float[Tensor, "*bat
 def nc4(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Float[Tensor, "*batch"]:
     """NC4: the fraction of samples whose largest logit, W x + b, is not that of the nearest class mean.
 
-    W is (K, d) or (..., K, d), b is (K,) or (..., K).  Raises ValueError as `class_means`, and for other shapes of W, b.
+    W is (K, d) or (..., K, d), b is (K,) or (..., K).  Raises ValueError as `class_means`, and for another W or b.
 
     Source: Papyan, Han, Donoho, PNAS 2020, NC4.
     """
@@ -122,7 +122,7 @@ def collapse(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | No
 
 @dataclass(frozen=True)
 class _Classes:
-    """Rows (b, n, d) and labels (b, n) of b members; the first row as origin (b, 1, d); class means (b, K, d) from it."""
+    """Rows (b, n, d) and labels (b, n) of b members; the first row is the origin (b, 1, d) of class means (b, K, d)."""
 
     rows: Tensor
     labels: Tensor
@@ -142,7 +142,7 @@ class _Classes:
         if low < 0 or K < 2:
             raise ValueError(f"collapse: wanted labels 0..K-1 of at least two classes, got {low}..{K - 1}")
         rows = features.reshape(-1, *shape[-2:])
-        labels = labels.long().expand(shape[:-1]).reshape(rows.shape[:2])
+        labels = labels.to(rows.device).long().expand(shape[:-1]).reshape(rows.shape[:2])
         classes = cls(rows, labels, rows[:, :1].double(), rows.new_zeros(len(rows), K, 1, dtype=torch.float64))
         sums, counts = torch.zeros_like(classes.means), torch.zeros_like(classes.means)
         for x, y in classes.blocks():
