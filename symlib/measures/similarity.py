@@ -65,7 +65,7 @@ def mutual_knn(a: Tensor, b: Tensor, k: int = 10) -> Float[Tensor, "*batch"]:
         raise ValueError(f"mutual_knn: k should be below the number of samples, {a.shape[-2]}, got {k}")
     near = [_neighbours(x, k) for x in (a, b)]
     both = near[0].unsqueeze(-1) == near[1].unsqueeze(-2)  # (..., n, k, k)
-    return both.double().sum(dim=(-2, -1)).mean(dim=-1) / k
+    return both.sum(dim=(-2, -1)).double().mean(dim=-1) / k
 
 
 def procrustes(a: Tensor, b: Tensor) -> Float[Tensor, "*batch"]:
