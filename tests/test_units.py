@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from symlib import symmetry
-from symlib.architectures import mlp
+from symlib.architectures import mlp, multihead_attention
 from symlib.dynamics import LayeredLoss, descend
 from symlib.measures import symmetry as units
 from symlib.measures.escape import growth_rate
+from symlib.measures.rank import effective_rank
 
 F64 = torch.float64
 CUBE = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=3)), dtype=F64).T
@@ -48,6 +49,8 @@ def test_sizes_do_not_change_under_rescaling_and_swap_distances_are_those_of_the
     moved = rescale(rescale.group.sample(gen, F64), theta)
     assert torch.allclose(units.sizes(*units.units(moved)), units.sizes(incoming, outgoing), rtol=1e-13)
     assert not torch.allclose(units.units(moved)[0], incoming, rtol=0.01)
+    deep = mlp((3, 4, 5, 2), "relu")  # every layer has its own
+    assert units.swap_distances(*units.units(deep.init(gen, members=2), 2)).shape == (2, 5, 5)
     # all permutations of two units: the symmetric states are those of the one swap
     pair = mlp((3, 2, 2), "relu")
     theta = pair.init(gen)
@@ -99,6 +102,119 @@ def test_units_that_do_not_belong_together_are_refused():
         units.sizes(torch.ones(3, 2), torch.ones(2, 1))
     with pytest.raises(ValueError, match="outgoing holds 1 NaN"):
         units.distinct_units(torch.ones(1, 2), torch.tensor([[math.nan]]))
+
+
+def test_live_units_are_those_above_a_share_of_the_largest(gen):
+    outgoing = torch.tensor([[1.0], [0.01], [1e-5], [0.0], [-1.0]], dtype=F64).expand(2, 5, 1).clone()
+    incoming = torch.ones(2, 5, 3, dtype=F64)
+    outgoing[1, :4] = 0
+    assert units.live_units(incoming, outgoing).tolist() == [3, 1]  # sizes 1, 0.1, 0.003, 0, 1 in units of the largest
+    assert units.live_units(incoming, outgoing, live=0.001).tolist() == [4, 1]
+    assert units.live_units(incoming, outgoing, live=0.0, scale=1e3).tolist() == [4, 1]
+    assert units.live_units(incoming, outgoing, scale=1e3).tolist() == [0, 0]
+    assert units.live_units(0 * incoming, outgoing).tolist() == [0, 0]
+
+
+def test_distinct_points_by_hand():
+    """In units of the longest point, sqrt 5: copies, a nudge of 0.01, another size of one direction, a dead unit."""
+    incoming = torch.tensor([[2.0, 0], [2.0, 0], [2.0, 0.01], [1.0, 0], [0, 2.0], [1.0, 0]], dtype=F64)
+    outgoing = torch.tensor([[1.0], [1], [1], [0.5], [1], [0]], dtype=F64)
+    count = lambda tolerance, **options: int(units.distinct_points(incoming, outgoing, tolerance=tolerance, **options))  # noqa: E731
+    assert [count(t) for t in (0.0, 0.00447, 0.00448, 0.49, 0.51, 1.27)] == [4, 4, 3, 3, 2, 1]
+    assert units.distinct_units(incoming, outgoing) == 2  # there the size is no difference
+    assert count(0.0, live=0.8) == 3 and count(0.0, scale=1e3) == 0
+    for bad in (-0.1, math.nan):
+        with pytest.raises(ValueError, match="tolerance should be at least 0"):
+            count(bad)
+
+
+def test_distinct_points_are_the_slow_way_at_every_scale(gen):
+    incoming = torch.randn(6, 3, 4, generator=gen, dtype=F64)[:, torch.arange(12) % 3]
+    incoming = incoming + 0.1 * torch.randn(6, 12, 4, generator=gen, dtype=F64)
+    outgoing = torch.rand(6, 12, 2, generator=gen, dtype=F64)
+    got = units.distinct_points(incoming, outgoing, tolerance=0.2, live=0.3)
+    assert torch.equal(units.distinct_points(1e-6 * incoming, 1e-6 * outgoing, tolerance=0.2, live=0.3), got)
+    for i in range(6):
+        u, size, kept = torch.cat([incoming[i], outgoing[i]], dim=1), units.sizes(incoming[i], outgoing[i]), []
+        for j in size.argsort(descending=True).tolist():
+            far = all((u[j] - u[k]).norm() > 0.2 * u.norm(dim=1).max() for k in kept)
+            if size[j] > 0.3 * size.max() and far:
+                kept.append(j)
+        assert int(got[i]) == len(kept)
+    assert len(set(got.tolist())) > 1
+
+
+def test_the_nearest_unit(gen):
+    incoming = torch.tensor([[1.0, 0], [1, 0], [0, 3], [0, -3], [0, 0]], dtype=F64)
+    outgoing = torch.zeros(5, 1, dtype=F64)
+    assert units.nearest(incoming, outgoing).tolist() == [0, 0, 1, 1, 1]
+    assert torch.allclose(units.nearest(incoming[2:4], outgoing[2:4]), torch.tensor(2.0, dtype=F64).sqrt())
+    assert units.nearest(0 * incoming, outgoing).tolist() == [0] * 5
+    assert units.nearest(incoming[:1], outgoing[:1]).tolist() == [math.inf]
+    incoming, outgoing = (torch.randn(3, 7, k, generator=gen, dtype=F64) for k in (4, 2))
+    got = units.nearest(incoming, outgoing)
+    assert torch.allclose(units.nearest(1e-9 * incoming, 1e-9 * outgoing), got, rtol=1e-12)
+    u = torch.cat([incoming, outgoing], dim=-1)
+    for m, i in itertools.product(range(3), range(7)):
+        others = [(u[m, i] - u[m, j]).norm() / (u[m, i] ** 2 + u[m, j] ** 2).sum().sqrt() for j in range(7) if j != i]
+        assert abs(float(got[m, i]) - float(min(others))) <= 1e-14
+
+
+# attention heads
+
+
+def test_the_symmetry_of_a_head_by_hand(gen):
+    q, k = (torch.linalg.qr(torch.randn(5, 4, generator=gen, dtype=F64))[0].mT for _ in range(2))  # (4, 5), orthonormal
+    assert abs(float(units.head_symmetry(3 * q, k))) <= 1e-12  # four equal singular values
+    for rank in (0, 1, 2, 3):
+        W_Q = q * (torch.arange(4) < rank)[:, None]
+        assert abs(float(units.head_symmetry(W_Q, k)) - (1 - rank / 4)) <= 1e-12
+    s = torch.tensor([2.0, 1, 0, 0], dtype=F64)  # effective rank exp(log 3 - 2/3 log 2)
+    assert abs(float(units.head_symmetry(s[:, None] * q, k)) - (1 - 3 / 2 ** (2 / 3) / 4)) <= 1e-12
+
+
+@pytest.mark.parametrize(("key", "d"), [(4, 9), (4, 4), (6, 3), (1, 5)])
+def test_the_symmetry_of_a_head_is_that_of_the_product_and_does_not_rotate(key, d, gen):
+    W_Q, W_K = (torch.randn(2, 3, key, d, generator=gen, dtype=F64) for _ in range(2))
+    got = units.head_symmetry(W_Q, W_K)
+    assert torch.allclose(got, 1 - effective_rank(W_Q.mT @ W_K) / key, atol=1e-12)
+    assert got.min() >= max(0, 1 - d / key) and got.max() <= 1 - 1 / key + 1e-12
+    M = torch.randn(key, key, generator=gen, dtype=F64)
+    moved = units.head_symmetry(M @ W_Q, torch.linalg.inv(M).mT @ W_K)
+    assert torch.allclose(moved, got, atol=1e-10)
+    assert key == 1 or not torch.allclose(units.head_symmetry(M @ W_Q, M @ W_K), got, atol=1e-3)  # a wrong action
+
+
+def test_a_head_without_rank_is_fixed_by_rotations_at_its_balanced_point(gen):
+    """Ranks 4 to 0 of a head with key 4: its stabiliser in O(key) is O(key - rank), and the degree grows with it."""
+    u, v = (torch.linalg.qr(torch.randn(6, 4, generator=gen, dtype=F64))[0].mT for _ in range(2))
+    degrees = []
+    for rank in (4, 3, 2, 1, 0):
+        s = (torch.arange(4) < rank).to(F64)[:, None]
+        turn = torch.eye(4, dtype=F64)
+        turn[rank:, rank:] = torch.linalg.qr(torch.randn(4 - rank, 4 - rank, generator=gen, dtype=F64))[0]
+        assert torch.allclose(turn @ (s * u), s * u) and torch.allclose(turn @ (s * v), s * v)
+        degrees.append(float(units.head_symmetry(s * u, s * v)))
+    assert torch.allclose(torch.tensor(degrees), torch.arange(5) / 4)
+
+
+def test_the_distance_of_heads_is_that_of_their_permutation(gen):
+    """swap_distances on flattened heads is the distance to the states that the swap of the two heads leaves alone."""
+    arch = multihead_attention(3, 2, 2, 2)
+    theta = arch.init(gen)
+    flat = {name: W.flatten(-2) for name, W in theta.items()}
+    incoming = torch.cat([flat["W_Q"], flat["W_K"], flat["W_V"]], dim=-1)
+    (swap,) = (sym for name, sym in arch.symmetries().items() if "permutation" in name)
+    distance = units.swap_distances(incoming, flat["W_O"])[0, 1]
+    assert abs(float(distance) - float(symmetry.fixed_subspace(swap).distance(theta))) <= 1e-14
+
+
+def test_what_a_head_refuses():
+    for q, k in ((torch.ones(2, 3), torch.ones(3, 2)), (torch.ones(3), torch.ones(3)), (torch.ones(0, 3),) * 2):
+        with pytest.raises(ValueError, match="wanted W_Q and W_K"):
+            units.head_symmetry(q, k)
+    with pytest.raises(ValueError, match="W_K holds 1 NaN"):
+        units.head_symmetry(torch.ones(1, 2), torch.tensor([[1, math.nan]]))
 
 
 # growth rate
