@@ -79,5 +79,5 @@ def test_a_centre_of_another_network_is_refused(gen):
     with pytest.raises(ValueError, match="missing"):
         asymmetric.syre(arch, {})
     shifted = asymmetric.syre(arch, arch.init(gen))
-    with pytest.raises(TypeError, match="both be tensors or both symbolic"):
+    with pytest.raises(TypeError, match="all be tensors or all symbolic"):
         shifted(proofs.symbols(arch.shapes), sympy.ones(2, 1))

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "proofs": {"activations", "architectures", "symmetry", "groups", "ops"},
     "conserved": {"symmetry", "groups", "ops"},
     "checks": {"architectures", "symmetry", "groups", "conserved"},
-    "asymmetric": {"architectures", "symmetry", "groups", "ops"},
+    "asymmetric": {"asymmetric", "activations", "architectures", "symmetry", "groups", "ops"},
     "models": {"models", "activations", "architectures", "symmetry", "groups"},
     "counting": {"counting", "activations", "architectures", "conserved", "symmetry", "ops"},
     "data": {"data"},

@@ -1,0 +1,10 @@
+"""Networks with a symmetry removed on purpose.  Each is a map from an architecture to an architecture."""
+
+from symlib.asymmetric.decay import decay_force as decay_force
+from symlib.asymmetric.decay import decay_term as decay_term
+from symlib.asymmetric.decay import strengths as strengths
+from symlib.asymmetric.decay import syre as syre
+from symlib.asymmetric.layers import AsymmetricLinear as AsymmetricLinear
+from symlib.asymmetric.pinning import Pinning as Pinning
+from symlib.asymmetric.pinning import w_asymmetric as w_asymmetric
+from symlib.asymmetric.rigidity import rigid as rigid

@@ -1,0 +1,381 @@
+"""W-asymmetric networks: the masks are what was asked for, what remains is what a search finds, and proofs agree."""
+
+import copy
+import itertools
+import math
+from fractions import Fraction
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from symlib import asymmetric, checks, groups, proofs
+from symlib.architectures import attention, conv_block, mlp, softmax_classifier
+from symlib.asymmetric import AsymmetricLinear, Pinning, rigid, w_asymmetric
+from symlib.dynamics import LayeredLoss, Pinned, descend, mse
+
+F64 = torch.float64
+
+
+def seeded(n):
+    return torch.Generator().manual_seed(n)
+
+
+def matrix(rows):
+    return torch.tensor(rows, dtype=F64)
+
+
+def held(base, name, places, values=None):
+    """One parameter held where `places` has ones, at `values` there."""
+    places = matrix(places)
+    return Pinning(base, {name: 1 - places}, {name: places * (matrix(values) if values else 0)})
+
+
+# drawing
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 8), columns=st.integers(1, 6), n=st.integers(1, 6), seed=st.integers(0, 99))
+def test_every_row_holds_as_many_entries_and_no_two_the_same(rows, columns, n, seed):
+    base = mlp((columns, rows, 1), "tanh")
+    draw = partial(w_asymmetric, base, {"W1": n}, kappa=1.0)
+    if math.comb(columns, n) < rows:
+        with pytest.raises(ValueError, match=f"W1 has {rows} rows, but {n} of {columns} entries make fewer"):
+            draw(generator=seeded(seed))
+        return
+    net = draw(generator=seeded(seed))
+    free, fixed = net.free["W1"], net.fixed["W1"]
+    assert free.shape == (rows, columns) and ((free == 0) | (free == 1)).all()
+    assert ((1 - free).sum(dim=1) == n).all() and len(free.unique(dim=0)) == rows
+    assert torch.equal(fixed != 0, free == 0)
+    assert net.parameters == base.parameters - rows * n
+    again = draw(generator=seeded(seed))
+    assert torch.equal(again.free["W1"], free) and torch.equal(again.fixed["W1"], fixed)
+
+
+def test_places_are_uniform_and_values_have_the_standard_deviation_kappa(gen):
+    base = mlp((60, 400, 300, 1), "relu")
+    net = w_asymmetric(base, {"W1": 20, "W2": 100}, kappa={"W1": 2.0, "W2": 0.5}, generator=gen)
+    for name, kappa, chance in (("W1", 2.0, 1 / 3), ("W2", 0.5, 1 / 4)):
+        values = net.fixed[name][net.free[name] == 0]
+        assert abs(float(values.std()) / kappa - 1) <= 5 / math.sqrt(2 * len(values))
+        assert abs(float(values.mean())) <= 5 * kappa / math.sqrt(len(values))
+        share, rows = 1 - net.free[name].mean(dim=0), len(net.free[name])
+        assert float((share - chance).abs().max()) <= 5 * math.sqrt(chance * (1 - chance) / rows)
+    other = w_asymmetric(base, {"W1": 20}, kappa=2.0, generator=gen)
+    assert not torch.equal(other.free["W1"], net.free["W1"])
+    assert not w_asymmetric(base, {"W1": 20}, kappa=0.0, generator=gen).fixed["W1"].any()
+
+
+@pytest.mark.parametrize(
+    ("widths", "fixed", "lost"),
+    [
+        ((784, 512, 512, 512, 10), {"W1": 64, "W2": 64, "W3": 64, "W4": 256}, 935434 - 834570),
+        ((128, 256, 256, 256, 40), {"W1": 6, "W2": 6, "W3": 6, "W4": 6}, 176424 - 171576),
+    ],
+)
+def test_learnable_entries_of_the_paper(widths, fixed, lost, gen):
+    """Lim et al., arXiv 2405.20231: the tables of settings and of parameters, MLP on MNIST and GNN on ogbn-arXiv."""
+    base = mlp(widths, "gelu")
+    net = w_asymmetric(base, fixed, kappa=1.0, generator=gen)
+    assert base.parameters - net.parameters == lost
+    assert not net.arch.symmetries() and rigid(net)
+
+
+def test_a_kernel_has_one_row_for_each_output_channel(gen):
+    base = conv_block((2, 3, 1), 2, size=4)
+    net = w_asymmetric(base, {"W1": 4}, kappa=1.0, generator=gen)
+    assert net.free["W1"].shape == (3, 2, 2, 2) and ((1 - net.free["W1"]).sum(dim=(1, 2, 3)) == 4).all()
+    assert not net.arch.symmetries() and rigid(net)
+    theta, x = base.init(gen), torch.randn(5, 2, 4, 4, generator=gen, dtype=F64)
+    assert torch.equal(net.arch(theta, x), base(net.whole(theta), x))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "kappa", "message"),
+    [
+        ({"W9": 1}, 1.0, "unknown parameter of relu network 3-4-2 'W9'"),
+        ({"W1": 0}, 1.0, "held in each row of W1 should be a whole number"),
+        ({"W1": 1.0}, 1.0, "held in each row of W1 should be a whole number"),
+        ({"W1": 1}, 1.0, "W1 has 4 rows, but 1 of 3 entries make fewer"),
+        ({"W2": 5}, 1.0, "W2 has 2 rows, but 5 of 4 entries make fewer"),
+        ({"W2": 2}, -1.0, "kappa of W2 should be finite and not negative"),
+        ({"W2": 2}, math.nan, "kappa of W2 should be finite and not negative"),
+        ({"W2": 2}, math.inf, "kappa of W2 should be finite and not negative"),
+        ({"W2": 2}, {"W1": 1.0}, "kappa should be one number or name W2"),
+    ],
+)
+def test_what_w_asymmetric_refuses(fixed, kappa, message, gen):
+    with pytest.raises(ValueError, match=message):
+        w_asymmetric(mlp((3, 4, 2), "relu"), fixed, kappa=kappa, generator=gen)
+    with pytest.raises(ValueError, match="w_asymmetric: randomness"):
+        w_asymmetric(mlp((3, 4, 2), "relu"), {"W2": 2}, kappa=1.0, generator=None)
+
+
+@pytest.mark.parametrize(
+    ("free", "fixed", "message"),
+    [
+        ({"W9": torch.ones(3, 2)}, {}, "unknown parameter"),
+        ({"W1": torch.ones(3, 2)}, {}, "W1 has shape"),
+        ({}, {"W1": torch.zeros(3, 2)}, "W1 has shape"),
+        ({"W1": torch.ones(3, 1)}, {"W1": torch.zeros(3, 1)}, "W1 has shape"),
+        ({"W1": torch.full((3, 2), 0.5)}, {"W1": torch.zeros(3, 2)}, "should be 0 or 1"),
+        ({"W1": torch.ones(3, 2)}, {"W1": torch.ones(3, 2)}, "should be 0 where it is 1"),
+        ({"W1": torch.zeros(3, 2)}, {"W1": torch.full((3, 2), math.nan)}, "fixed W1 holds 6 NaN"),
+    ],
+)
+def test_pinnings_that_are_refused(free, fixed, message):
+    with pytest.raises(ValueError, match=message):
+        Pinning(mlp((2, 3, 1), "relu"), free, fixed)
+
+
+# training
+
+
+def test_held_entries_stay_and_the_others_learn(gen):
+    base = mlp((5, 8, 2), "tanh")
+    net = w_asymmetric(base, {"W1": 2, "W2": 4}, kappa=1.0, generator=gen)
+    theta = base.init(gen, members=3)
+    x, y = (torch.randn(d, 30, generator=gen, dtype=F64) for d in (5, 2))
+    loss = Pinned(partial(LayeredLoss("tanh"), x=x, y=y), net.free, net.fixed)
+    run = descend(loss, theta, steps=50, lr=0.1)
+    plain = descend(lambda t: mse(net.arch(t, x), y), theta, steps=50, lr=0.1)
+    before, after = net.whole(theta), net.whole(run.theta)
+    for k, free in net.free.items():
+        assert torch.equal(after[k][:, free == 0], net.fixed[k][free == 0].expand(3, -1))
+        assert (after[k][:, free == 1] != before[k][:, free == 1]).all()
+    for k in theta:
+        assert (after[k] - net.whole(plain.theta)[k]).abs().max() <= 1e-13
+    assert (run.log["loss"][:, -1] < 0.9 * run.log["loss"][:, 0]).all()
+    assert net.to(torch.device("cpu"), torch.float32).whole(theta)["W1"].dtype == F64
+
+
+# what remains, proved
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1.0])
+@pytest.mark.parametrize("kind", ["relu", "leaky-relu", "tanh", "gelu", "linear"])
+def test_what_remains_is_proved_and_what_is_gone_refuted(kind, kappa, gen):
+    """At kappa = 0 only permutations go: scales and signs leave a 0 where it is."""
+    base = mlp((3, 3, 2), kind)
+    net = w_asymmetric(base, {"W1": 1}, kappa=kappa, generator=gen)
+    left = net.arch.symmetries()
+    scales = {"relu": ["rescaling h1"], "leaky-relu": ["rescaling h1"], "tanh": ["sign flip h1"], "gelu": []}
+    assert list(left) == ([] if kappa else scales.get(kind, ["rescaling h1", "sign flip h1"]))
+    assert rigid(net) == (kappa > 0 or kind == "gelu")
+    for sym in left.values():
+        proofs.invariance(net.arch, sym).require("proved")
+        checks.assert_laws(net.arch, sym, generator=gen)
+    for name, sym in base.symmetries().items():
+        proofs.invariance(net.arch, sym).require("proved" if name in left else "refuted")
+
+
+def test_spaces_that_nothing_held_touches_keep_their_symmetries(gen):
+    base = mlp((2, 2, 2, 2), "relu")
+    net = w_asymmetric(base, {"W1": 1}, kappa=1.0, generator=gen)
+    assert list(net.arch.symmetries()) == ["permutation h2", "rescaling h2"]
+    for sym in net.arch.symmetries().values():
+        proofs.invariance(net.arch, sym).require("proved")
+    assert not rigid(net)
+    assert rigid(w_asymmetric(base, {"W1": 1, "W2": 1}, kappa=1.0, generator=gen))
+
+
+def test_attention_keys_lose_gl_when_queries_are_held(gen):
+    base = attention(3, 2, 2)
+    net = w_asymmetric(base, {"W_Q": 1}, kappa=1.0, generator=gen)
+    assert list(net.arch.symmetries()) == ["general linear v"]
+    proofs.invariance(net.arch, base.symmetries()["general linear k"]).require("refuted")
+    proofs.invariance(net.arch, net.arch.symmetries()["general linear v"]).require("proved")
+
+
+@pytest.mark.parametrize(("kind", "values", "found"), [
+    ("relu", [[0, 0], [0, 0], [0, 0]], ["permutation h1 of units 0, 2", "rescaling h1"]),
+    ("relu", [[3, 0], [0, 5], [3, 0]], ["permutation h1 of units 0, 2"]),
+    ("relu", [[3, 0], [0, 0], [6, 0]], ["permutation h1 of units 0, 2 with scales", "rescaling h1 of unit 1"]),
+    ("relu", [[3, 0], [0, 5], [-6, 0]], []),
+    ("tanh", [[3, 0], [0, 5], [-3, 0]], ["permutation h1 of units 0, 2 with scales"]),
+    ("tanh", [[3, 0], [0, 5], [6, 0]], []),
+    ("gelu", [[3, 0], [0, 5], [3, 0]], ["permutation h1 of units 0, 2"]),
+    ("gelu", [[3, 0], [0, 5], [6, 0]], []),
+])  # fmt: skip
+def test_two_equal_rows_of_a_mask_are_found(kind, values, found, gen):
+    """The mutant that the theorem excludes: what is held is at the same places in rows 0 and 2."""
+    base = mlp((2, 3, 1), kind)
+    net = held(base, "W1", [[1, 0], [0, 1], [1, 0]], values)
+    assert list(net.arch.symmetries()) == found and not (rigid(net) and found)
+    for sym in net.arch.symmetries().values():
+        proofs.invariance(net.arch, sym).require("proved")
+        checks.assert_laws(net.arch, sym, generator=gen)
+    proofs.invariance(net.arch, base.symmetries()["permutation h1"]).require("refuted")
+
+
+def test_columns_count_too(gen):
+    """Units whose outgoing weights are held at the same places, and the scale of the dual, which is the inverse."""
+    base = mlp((1, 3, 2), "relu")
+    same = held(base, "W2", [[1, 1, 1], [0, 0, 0]])
+    assert list(same.arch.symmetries()) == ["permutation h1", "rescaling h1"]
+    scaled = held(base, "W2", [[1, 0, 1], [0, 0, 0]], [[2, 0, 6], [0, 0, 0]])
+    assert list(scaled.arch.symmetries()) == ["permutation h1 of units 0, 2 with scales", "rescaling h1 of unit 1"]
+    for net in (same, scaled):
+        for sym in net.arch.symmetries().values():
+            proofs.invariance(net.arch, sym).require("proved")
+            checks.assert_laws(net.arch, sym, generator=gen)
+
+
+def test_symmetries_that_are_no_axis_action(gen):
+    power, softmax = mlp((2, 2, 1), "power-2"), softmax_classifier(2, 3)
+    assert list(held(power, "W2", [[1, 0]]).arch.symmetries()) == ["rescaling h1"]
+    assert not held(power, "W2", [[1, 0]], [[2, 0]]).arch.symmetries()
+    assert not held(softmax, "W", [[1, 0], [0, 0], [0, 0]]).arch.symmetries()
+    assert list(Pinning(softmax, {}, {}).arch.symmetries()) == ["translation y"]
+
+
+@pytest.mark.parametrize("kind", ["linear", "radial"])
+def test_a_part_of_a_larger_group_is_not_guessed(kind):
+    """A row that is free wherever another is can be added to it: a part of GL remains, and no family describes it."""
+    net = held(mlp((2, 2, 1), kind), "W1", [[1, 1], [0, 1]])
+    with pytest.raises(ValueError, match="what remains of the larger group on 'h1' is not decided"):
+        net.arch  # noqa: B018
+    assert held(mlp((2, 2, 1), kind), "W1", [[1, 0], [0, 1]]).arch.symmetries()
+
+
+# what remains, searched
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_what_remains_is_what_a_search_over_all_permutations_finds(data):
+    kind = data.draw(st.sampled_from(["gelu", "relu", "tanh"]))
+    base = mlp((2, 3, 2), kind)
+    free, fixed = {}, {}
+    for name in data.draw(st.sampled_from([["W1"], ["W2"], ["W1", "W2"], ["W1", "b1", "W2"]])):
+        rows, columns = base.shapes[name]
+        entries = st.lists(st.sampled_from([None, None, 0, 1, 2, -1]), min_size=rows * columns, max_size=rows * columns)
+        drawn = data.draw(entries)
+        free[name] = matrix([float(v is None) for v in drawn]).reshape(rows, columns)
+        fixed[name] = matrix([float(v or 0) for v in drawn]).reshape(rows, columns)
+    net = Pinning(base, free, fixed)
+    twins = {i: {i} for i in range(3)}
+    loose = set()
+    for sym in net.arch.symmetries().values():
+        g = sym.group.sample(seeded(0)).g
+        moved = {i for i in range(3) if not torch.equal(g[i], torch.eye(3, dtype=F64)[i])}
+        if "permutation" in sym.name:
+            units = set(sym.group.discrete and [i for e in sym.group.discrete for i in range(3) if e[i, i] == 0])
+            twins |= dict.fromkeys(units, units)
+        else:
+            loose |= (
+                moved if "rescaling" in sym.name else {i for e in sym.group.discrete for i in range(3) if e[i, i] == -1}
+            )
+    found = {p for p in itertools.permutations(range(3)) if all(scales(net, kind, i, p[i]) for i in range(3))}
+    assert found == {p for p in itertools.permutations(range(3)) if all(p[i] in twins[i] for i in range(3))}
+    more = {i for i in range(3) if len(scales(net, kind, i, i)) > 1}
+    assert loose == more
+
+
+def scales(net, kind, i, k):
+    """The scales c out of a few with which unit k may take the place of unit i: c times row k, column k over c."""
+    tried = {"gelu": [1], "tanh": [1, -1], "relu": [Fraction(a, b) for a in range(1, 5) for b in range(1, 5)]}[kind]
+    good = set()
+    for c in tried:
+        fits = True
+        for name, free in net.free.items():
+            rows, values = (free, net.fixed[name]) if name != "W2" else (free.T, net.fixed[name].T)
+            for a, b, u, v in zip(rows[i], rows[k], values[i], values[k], strict=True):
+                moved = Fraction(float(v)) * c if name != "W2" else Fraction(float(v)) / c
+                fits &= bool(a == b) and moved == Fraction(float(u))
+        good |= {Fraction(c)} if fits else set()
+    return good
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_rigid_network_has_no_element_of_all_spaces_at_once(data):
+    base = mlp((2, 2, 3, 1), "gelu", bias=False)
+    free = {}
+    for name, (rows, columns) in base.shapes.items():
+        entries = data.draw(st.lists(st.booleans(), min_size=rows * columns, max_size=rows * columns))
+        free[name] = matrix([float(e) for e in entries]).reshape(rows, columns)
+    net = Pinning(base, free, {k: torch.zeros_like(v) for k, v in free.items()})
+    left = [
+        (p, q)
+        for p, q in itertools.product(itertools.permutations(range(2)), itertools.permutations(range(3)))
+        if torch.equal(free["W1"][list(p)], free["W1"])
+        and torch.equal(free["W2"][list(q)][:, list(p)], free["W2"])
+        and torch.equal(free["W3"][:, list(q)], free["W3"])
+    ]
+    assert rigid(net) == (len(left) == 1)  # refinement decides networks as small as this
+
+
+def test_spaces_can_keep_together_what_none_keeps_alone():
+    base = mlp((1, 2, 2, 1), "relu", bias=False)
+    swap = held(base, "W2", [[1, 0], [0, 1]], [[2, 0], [0, 2]])
+    assert not swap.arch.symmetries() and not rigid(swap)
+    both = {s: base.claim(s, groups.permutation) for s in ("h1", "h2")}
+    element = both["h1"].group.sample(seeded(0))
+    theta, x = base.init(seeded(1)), torch.randn(1, 9, generator=seeded(2), dtype=F64)
+    before, alone = swap.arch(theta, x), both["h1"](element, theta)
+    assert not torch.allclose(swap.arch(alone, x), before)
+    assert torch.allclose(swap.arch(both["h2"](element, alone), x), before, rtol=1e-12)
+
+
+def test_scales_are_tied_to_inputs_through_values_that_are_not_zero():
+    base = mlp((2, 2, 2, 1), "relu", bias=False)
+    places = {"W1": 1 - torch.eye(2, dtype=F64), "W2": 1 - torch.eye(2, dtype=F64)}
+    eye, zero = torch.eye(2, dtype=F64), torch.zeros(2, 2, dtype=F64)
+    assert rigid(Pinning(base, places, {"W1": eye, "W2": eye}))
+    assert not rigid(Pinning(base, places, {"W1": zero, "W2": eye}))  # h1 and h2 can be scaled together
+    assert not rigid(Pinning(base, places, {"W1": eye, "W2": zero}))
+    assert not rigid(Pinning(base, {}, {}))
+
+
+# the layer
+
+
+@pytest.fixture
+def layer(gen):
+    net = w_asymmetric(mlp((5, 4, 1), "relu"), {"W1": 2}, kappa=1.0, generator=gen)
+    return AsymmetricLinear(net.free["W1"], net.fixed["W1"], gen)
+
+
+def test_the_layer_is_the_formula(layer, gen):
+    x = torch.randn(7, 5, generator=gen, dtype=F64)
+    slow = x @ torch.where(layer.free == 1, layer.learned, layer.fixed).T + layer.bias
+    assert torch.allclose(layer(x), slow, rtol=1e-13)
+    assert torch.equal(layer.weight[layer.free == 0], layer.fixed[layer.free == 0])
+    assert all(float(v.detach().abs().max()) <= 5**-0.5 for v in layer.parameters())
+    layer(x).square().sum().backward()
+    assert not layer.learned.grad[layer.free == 0].any() and layer.learned.grad[layer.free == 1].all()
+    assert [k for k, _ in layer.named_parameters()] == ["learned", "bias"]
+    assert AsymmetricLinear(layer.free, layer.fixed, gen, bias=False).bias is None
+
+
+def test_the_layer_is_saved_copied_and_batched(layer, gen, tmp_path):
+    x = torch.randn(7, 5, generator=gen, dtype=F64)
+    torch.save(layer.state_dict(), tmp_path / "layer.pt")
+    other = AsymmetricLinear(torch.ones(4, 5), torch.zeros(4, 5, dtype=F64), gen)
+    assert not torch.equal(other(x), layer(x))
+    other.load_state_dict(torch.load(tmp_path / "layer.pt"))
+    assert torch.equal(other(x), layer(x)) and torch.equal(copy.deepcopy(layer)(x), layer(x))
+    assert layer.float().weight.dtype == torch.float32 and layer.double().free.dtype == F64
+    theta = {k: torch.randn(3, *v.shape, generator=gen, dtype=F64) for k, v in layer.named_parameters()}
+    out = torch.func.vmap(lambda t: torch.func.functional_call(layer, t, (x,)))(theta)
+    for m in range(3):
+        own = {k: v[m] for k, v in theta.items()}
+        assert torch.allclose(out[m], torch.func.functional_call(layer, own, (x,)), rtol=1e-13)
+        weight = torch.where(layer.free == 1, own["learned"], layer.fixed)
+        assert torch.allclose(out[m], x @ weight.T + own["bias"], rtol=1e-12)
+
+
+def test_what_the_layer_refuses(gen):
+    for free, fixed in ((torch.ones(2, 3), torch.ones(3, 2)), (torch.ones(3), torch.ones(3))):
+        with pytest.raises(ValueError, match="matrices of one shape"):
+            AsymmetricLinear(free, fixed, gen)
+    with pytest.raises(ValueError, match="randomness"):
+        AsymmetricLinear(torch.ones(2, 3), torch.ones(2, 3), None)
+
+
+def test_the_names_are_those_of_the_package():
+    assert asymmetric.w_asymmetric is w_asymmetric and asymmetric.rigid is rigid
