@@ -1,4 +1,4 @@
-"""syre: the function keeps its symmetries about the centre, decay loses them, and pulls with exactly 2 gamma."""
+"""syre: the function keeps its symmetries about the centre, decay loses them; distinct strengths keep signs alone."""
 
 from functools import partial
 
@@ -6,8 +6,8 @@ import pytest
 import sympy
 import torch
 
-from symlib import asymmetric, proofs, symmetry
-from symlib.architectures import mlp
+from symlib import asymmetric, groups, proofs, symmetry
+from symlib.architectures import Arch, mlp
 from symlib.dynamics import LayeredLoss, descend, gradient, mse
 
 F64 = torch.float64
@@ -81,3 +81,103 @@ def test_a_centre_of_another_network_is_refused(gen):
     shifted = asymmetric.syre(arch, arch.init(gen))
     with pytest.raises(TypeError, match="all be tensors or all symbolic"):
         shifted(proofs.symbols(arch.shapes), sympy.ones(2, 1))
+
+
+# the anisotropic decay |theta|_D^2
+
+
+def decay_as_a_function(*xi):
+    """The decay term as a network with one output, whose input is xi where none is given."""
+
+    def forward(theta, x, sigma):
+        relative = {"theta": sympy.ImmutableMatrix(xi) if xi else x}
+        return sympy.ImmutableMatrix([[asymmetric.decay_term(theta, relative)]])
+
+    return Arch("decay", {"theta": (2, 1)}, {"theta": ("p", None)}, forward, {}, (2, None))
+
+
+@pytest.mark.parametrize("xi", [(sympy.Rational(1, 10), sympy.Rational(1, 5)), ()])
+def test_distinct_strengths_leave_only_signs(xi):
+    decay = decay_as_a_function(*xi)
+    proofs.invariance(decay, decay.claim("p", groups.sign_flip)).require("proved")
+    for family in (groups.permutation, groups.orthogonal, groups.rescaling):
+        proofs.invariance(decay, decay.claim("p", family)).require("refuted")
+
+
+def test_equal_strengths_leave_every_rotation():
+    """The control, and what a 1 + xi that was rounded comes to."""
+    decay = decay_as_a_function(sympy.Rational(1, 10), sympy.Rational(1, 10))
+    for family in (groups.permutation, groups.orthogonal, groups.sign_flip):
+        proofs.invariance(decay, decay.claim("p", family)).require("proved")
+
+
+def test_an_orthogonal_map_keeps_the_norm_if_and_only_if_it_commutes_with_d():
+    """g^T D g - D = g^T (D g - g D) for g^T g = 1; and (D g - g D)_ij = (D_i - D_j) g_ij."""
+    entries = sympy.symbols("d1:4", real=True)
+    D, g = sympy.diag(*entries), sympy.Matrix(3, 3, sympy.symbols("g1:10", real=True))
+    commutator = D * g - g * D
+    assert (g.T * D * g - g.T * g * D - g.T * commutator).expand() == sympy.zeros(3, 3)
+    assert commutator.expand() == sympy.Matrix(3, 3, lambda i, j: (entries[i] - entries[j]) * g[i, j]).expand()
+
+
+def test_strengths_are_all_different_and_in_range(gen):
+    arch = mlp((20, 40, 5), "tanh")
+    xi = asymmetric.strengths(arch, gen, spread=0.01)
+    flat = symmetry.flatten(xi, arch.shapes)
+    assert flat.dtype == F64 and len(flat.unique()) == arch.parameters
+    assert 0.009 < float(flat.max()) < 0.01 and -0.01 < float(flat.min()) < -0.009
+    again = asymmetric.strengths(arch, torch.Generator().manual_seed(0), spread=0.01)
+    assert all(torch.equal(again[k], v) for k, v in xi.items())
+
+
+@pytest.mark.parametrize(("dtype", "spread"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+def test_one_plus_xi_collides_where_xi_does_not(dtype, spread, gen):
+    """The trap: in low precision 1 + xi has a few values, and D keeps permutations that xi does not."""
+    arch = mlp((4, 8, 2), "tanh")
+    xi = symmetry.flatten(asymmetric.strengths(arch, gen, spread=spread), arch.shapes).to(dtype)
+    assert len((1 + xi).unique()) < len(xi.unique())
+    arch = mlp((2, 3, 1), "tanh")
+    xi = {k: v.to(torch.float32) for k, v in asymmetric.strengths(arch, gen, spread=1e-9).items()}
+    assert (1 + symmetry.flatten(xi, arch.shapes) == 1).all() and symmetry.flatten(
+        xi, arch.shapes
+    ).unique().numel() == 13
+
+
+@pytest.mark.parametrize("spread", [0, 1.0, -0.1, float("nan")])
+def test_strengths_that_are_refused(spread, gen):
+    with pytest.raises(ValueError, match="spread should be between 0 and 1"):
+        asymmetric.strengths(ARCHES[0], gen, spread=spread)
+    with pytest.raises(ValueError, match="strengths: randomness"):
+        asymmetric.strengths(ARCHES[0], None, spread=0.1)
+
+
+def test_the_decay_is_its_formula_and_the_force_half_its_gradient(gen):
+    arch, theta, centre, _, _ = ensemble(gen)
+    xi = asymmetric.strengths(arch, gen, spread=0.3)
+    flat = partial(symmetry.flatten, shapes=arch.shapes)
+    for c in (None, centre, {k: v[0] for k, v in centre.items()}):
+        away = flat(theta) - (flat(c) if c else 0)
+        value, grads = gradient(partial(asymmetric.decay_term, xi=xi, centre=c), theta)
+        assert value.shape == (4,) and torch.allclose(value, ((1 + flat(xi)) * away.square()).sum(dim=-1), rtol=1e-13)
+        force = asymmetric.decay_force(theta, xi, c)
+        assert all(torch.allclose(2 * force[k], v, rtol=1e-13) for k, v in grads.items())
+    with pytest.raises(TypeError, match="all be tensors or all symbolic"):
+        asymmetric.decay_term(theta, {k: sympy.ones(*s) for k, s in arch.shapes.items()})
+
+
+def test_training_with_strengths(gen):
+    """As a term of the loss; with xi = 0 that is the decay of the trainer, and with xi twins part."""
+    arch, _, _, x, y = ensemble(gen)
+    swap = symmetry.fixed_subspace(arch.symmetries()["permutation h1"])
+    theta, gamma = swap.project(arch.init(gen, members=4)), 0.02
+    loss = partial(LayeredLoss("tanh"), x=x, y=y)
+    xi = asymmetric.strengths(arch, gen, spread=0.2)
+    none = {k: torch.zeros_like(v) for k, v in xi.items()}
+
+    def train(strengths):
+        return descend(lambda t: loss(t) + gamma * asymmetric.decay_term(t, strengths), theta, steps=40, lr=0.1).theta
+
+    plain = descend(loss, theta, steps=40, lr=0.1, decay=2 * gamma).theta
+    assert all(torch.allclose(v, plain[k], rtol=1e-11, atol=1e-13) for k, v in train(none).items())
+    assert float(swap.distance(plain).max()) <= 1e-12  # a symmetric start stays symmetric
+    assert float(swap.distance(train(xi)).min()) >= 1e-4

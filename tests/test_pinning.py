@@ -290,6 +290,23 @@ def scales(net, kind, i, k):
     return good
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([None, None, 1, 2, -1]), min_size=6, max_size=6), st.integers(0, 99))
+def test_the_function_is_left_alone_by_exactly_these_permutations(entries, seed):
+    base = mlp((2, 3, 2), "gelu")
+    places = [[float(v is not None) for v in entries[i : i + 2]] for i in (0, 2, 4)]
+    net = held(base, "W1", places, [[float(v or 0) for v in entries[i : i + 2]] for i in (0, 2, 4)])
+    twins = [tuple(entries[i : i + 2]) for i in (0, 2, 4)]
+    gen, claim = seeded(seed), base.claim("h1", groups.permutation)
+    theta, x = base.init(gen), torch.randn(2, 20, generator=gen, dtype=F64)
+    for p in itertools.permutations(range(3)):
+        moved = net.arch(claim(checks.element(torch.eye(3, dtype=F64)[list(p)]), theta), x)
+        same = torch.allclose(moved, net.arch(theta, x), rtol=1e-10, atol=1e-12)
+        assert same == all(twins[i] == twins[p[i]] for i in range(3))
+    listed = [e for sym in net.arch.symmetries().values() for e in sym.group.discrete]
+    assert len(listed) == 3 - len(set(twins))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_rigid_network_has_no_element_of_all_spaces_at_once(data):

@@ -74,15 +74,16 @@ class Pinning:
     def arch(self) -> Arch:
         """The network, with the symmetries that remain in each space.
 
-        A linear action remains if and only if it maps the parameters with the fixed values to themselves, whatever the
-        free entries are.  In a space that no held parameter has, all remains.  Elsewhere an element g adds g_ik times
-        unit k to unit i, so g_ik != 0 needs i to be free wherever k is (for the dual, k wherever i is), and what is
-        fixed must come out as it was.  So there remain the permutations of units that are free in the same places and
-        fixed at the same values, up to a scale or sign where the activation has one, and the scales and signs of units
-        whose fixed values are all 0.  A symmetry that is no axis action remains if all of it leaves what is held.
+        A linear action is counted as remaining if it maps the parameters with the fixed values to themselves, whatever
+        the free entries are.  In a space that no held parameter has, all remains.  Elsewhere an element g adds g_ik
+        times unit k to unit i, so g_ik != 0 needs i to be free wherever k is (for the dual, k wherever i is), and what
+        is fixed must come out as it was.  So there remain the permutations of units that are free in the same places
+        and fixed at the same values, up to a scale or sign where the activation has one, and the scales and signs of
+        units whose fixed values are all 0.  A symmetry that is no axis action is listed if all of it remains.
 
-        Elements that act on several spaces at once are not listed: see `rigid`.  Raises ValueError where a part of a
-        larger group (GL, O) could remain.  Source: ours; for values 0, Lim et al., arXiv 2405.20231, Theorem 1.
+        Not listed: what a unit gains that the fixed values cut off from the output (all its weights there are 0); and
+        elements that act on several spaces at once, see `rigid`.  Raises ValueError where a part of a larger group (GL,
+        O) could remain.  Source: ours; for values 0, Lim et al., arXiv 2405.20231, Theorem 1.
         """
         base = self.base
         kept = [sym for s in base.activations if self._touches(s) for sym in self._remaining(s)]
