@@ -10,13 +10,14 @@ import pytest
 import sympy
 import torch
 from torch import nn
-from torch.func import stack_module_state, vmap
+from torch.func import grad, stack_module_state, vmap
 
 from symlib import architectures, checks, groups, models
+from symlib.conserved import charges
 from symlib.dynamics import cross_entropy, descend
 from symlib.models.parts import behind as behind_a_norm
 from symlib.models.transformer import Attention, TransformerLayer
-from symlib.symmetry import Symmetry, from_axes
+from symlib.symmetry import Symmetry, flatten, from_axes, inner
 
 F64 = torch.float64
 PRECISIONS = [pytest.param(F64, id="float64"), pytest.param(torch.float32, id="float32")]
@@ -328,6 +329,9 @@ def test_members_under_vmap_are_the_networks_one_by_one(name, gen):
     x = checks.inputs(arch, gen, F64, 1.0)
     together, alone = vmap(arch, (0, None))(theta, x), torch.stack([model(x) for model in members])
     assert checks.relative_error(together, alone) <= 1e-12
+    for sym in arch.symmetries().values():  # one element moves every member
+        moved = sym(sym.group.sample(gen), {k: v.detach() for k, v in theta.items()})
+        assert checks.relative_error(vmap(arch, (0, None))(moved, x), together) <= 1e-10
 
 
 @pytest.mark.parametrize("name", BUILD)
@@ -346,6 +350,21 @@ def test_descent_is_that_of_torch_and_lowers_the_loss(name, gen):
             optimizer.step()
         for k, v in model.named_parameters():
             assert torch.allclose(run.theta[k][m], v, rtol=1e-9, atol=1e-12), k
+
+
+def test_the_charges_of_a_module_are_conserved_by_gradient_flow(gen):
+    """GL(2) on W_Q and W_K has the charges of the symmetric A; <grad Q, grad L> = 0 at any point."""
+    arch = vit(activation="relu").arch
+    theta, x = arch.init(gen), checks.inputs(arch, gen, F64, 1.0)
+    labels = torch.randint(3, (len(x),), generator=gen)
+    slope = grad(lambda theta: cross_entropy(arch(theta, x).mT, labels))(theta)
+    found = {name: charges(sym) for name, sym in arch.symmetries().items()}
+    assert len(found["general linear^2 m1 k1"]) == len(found["general linear^2 m1 v1"]) == 2 * 3
+    assert len(found["rescaling h1"]) == 16 and len(found["rescaling behind norm"]) == 4
+    for charge in chain(*found.values()):
+        along = grad(charge.value)(theta)
+        product = inner(along, slope, arch.shapes).abs()
+        assert product <= 1e-12 * (flatten(along, arch.shapes).norm() * flatten(slope, arch.shapes).norm())
 
 
 # ---- wrong arguments

@@ -50,7 +50,9 @@ class Model(nn.Module):
     def _call(self, theta: Params, x: Tensor, sigma: Mapping[str, Callable]) -> Tensor:
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.label}: a module takes tensors; proofs are for architectures.CATALOGUE")
-        return functional_call(self, dict(theta), (x,), strict=True)
+        # row-major: an action may transpose a kernel in memory, and GroupNorm under vmap refuses what follows from that
+        parts = {k: v.flatten().reshape(v.shape) for k, v in theta.items()}
+        return functional_call(self, parts, (x,), strict=True)
 
 
 def behind(axes: Axes, space: str, family: Family, shapes: Shapes, what: str) -> Symmetry:
