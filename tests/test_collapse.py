@@ -179,6 +179,8 @@ def test_a_large_offset_and_every_precision(dtype, gen):
         assert getattr(there, k).dtype == F64
         assert abs(float(getattr(there, k) / getattr(here, k)) - 1) <= 1e-12
     assert torch.equal(there.nc4, nc4((x + offset), y, weight, bias))
+    third = (x / 3).to(dtype)  # not exact, but the same numbers in float64
+    assert torch.equal(nc1(third, y), nc1(third.double(), y))
 
 
 @pytest.mark.parametrize("block", [1, 6, 7 * 12, 12 * 90 - 1, 12 * 90, 1 << 30])

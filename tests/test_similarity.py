@@ -144,12 +144,15 @@ def test_a_linear_map_that_is_no_rotation_is_seen(gen):
 
 def test_constant_features_are_like_nothing(gen):
     a, _ = pair(gen)
-    same = torch.tensor([[0.1, 1e6 + 0.3]], dtype=F64).expand(30, 2)
+    same = (1e6 * torch.rand(1, 50, generator=gen, dtype=F64)).expand(30, 50)
+    assert (same - same.mean(dim=0)).abs().max() > 0  # their mean is rounded: the wrong version would be caught
     for debiased in (False, True):
         assert float(linear_cka(a, same, debiased=debiased)) == 0 == float(linear_cka(same, same, debiased=debiased))
     assert float(procrustes(a, same)) == 1 == float(procrustes(same, same))
     assert float(linear_cka(a, 0 * same, centred=False)) == 0
-    assert float(linear_cka(torch.eye(30), a, debiased=True)) == 0  # all distances equal: the estimate with itself is 0
+    turn = torch.linalg.qr(torch.randn(30, 30, generator=gen, dtype=F64))[0]
+    for apart in (torch.eye(30), turn, turn.mT / 3):  # all distances equal: the estimate with itself is 0
+        assert float(linear_cka(apart, a, debiased=True)) == 0
 
 
 # chance

@@ -151,7 +151,7 @@ def _alive(incoming: Tensor, outgoing: Tensor, live: float, scale: Tensor | floa
     """The size of every unit, and which exceed `live` times the scale."""
     size = sizes(incoming, outgoing)
     least = live * (size.amax(dim=-1, keepdim=True) if scale is None else torch.as_tensor(scale).to(size)[..., None])
-    return size, (size > least) & (size > 0)
+    return size, size > least
 
 
 def _first_of_each(same: Tensor, size: Tensor, alive: Tensor) -> Tensor:
