@@ -46,7 +46,7 @@ def step_on_fakes(loss, method, stopping):
         state = {name: {k: torch.zeros_like(v) for k, v in theta.items()} for name in names}
         rates = {**{k: torch.empty(K, device="cuda") for k in ("lr", "momentum", "decay")}, "anchor": anchor}
         alive = torch.ones(K, dtype=torch.bool, device="cuda") if stopping else None
-        value, moved, state = descent._advance(loss, step, theta, state, (x, y), 3, rates, alive)
+        value, moved, state = descent._advance(loss, step, theta, state, (x, y), 3, rates, 1.0, alive)
         return [value, *moved.values(), *(v for part in state.values() for v in part.values())]
 
 
