@@ -8,7 +8,8 @@ from tools.notebooks import ROOT
 
 def run(parameters: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "tools.run", "--profile", "quick", "--chapters", "", "--jobs", "1"]
-    return subprocess.run([*command, "--parameters", parameters], cwd=ROOT, capture_output=True, text=True, timeout=2400)
+    command += ["--parameters", parameters]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2400)
 
 
 def test_every_claim_holds_for_another_seed():
