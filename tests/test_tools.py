@@ -219,7 +219,11 @@ def test_the_key_depends_on_source_symlib_versions_and_parameters(tmp_path):
 # --- run: what happens -------------------------------------------------------------------------------------
 
 
-def test_a_failing_chapter_shows_its_cell_and_the_others_go_on(tmp_path, capsys):
+@pytest.mark.parametrize("given", ["3", None])
+def test_a_failing_chapter_shows_its_cell_and_the_others_go_on(given, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
     source = "import os\nprint(profile, seed, os.environ['OMP_NUM_THREADS'], os.getcwd())"
     make_book(tmp_path, broken="x = 1\nraise ValueError(f'x is {x}')", sound=source)
     assert run_main(tmp_path, "--profile", "full", "--jobs", "2", "--parameters", "seed=3") == 1
@@ -229,7 +233,7 @@ def test_a_failing_chapter_shows_its_cell_and_the_others_go_on(tmp_path, capsys)
     assert re.search(
         r"chapter +status +seconds\npart/broken +failed +\d+\.\d\npart/sound +done +\d+\.\d$", said.strip()
     )
-    threads = max(1, (os.cpu_count() or 1) // 2)
+    threads = given or max(1, (os.cpu_count() or 1) // 2)
     assert printed(output(tmp_path, "sound", "full")) == f"full 3 {threads} {tmp_path / 'book' / 'part'}\n"
     folder = output(tmp_path, "broken", "full").parent
     assert sorted(p.name for p in folder.iterdir()) == ["broken.failed.ipynb", "sound.ipynb"]

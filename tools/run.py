@@ -157,8 +157,12 @@ def collect(job: Job, process: subprocess.Popen, log: IO[bytes], began: float) -
 
 
 def run_all(jobs: list[Job], workers: int) -> Iterator[Result]:
-    """Run the jobs in up to `workers` processes, each Result as it comes; closing this ends the workers."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    """Run the jobs in up to `workers` processes, each Result as it comes; closing this ends the workers.
+
+    A worker has OMP_NUM_THREADS threads where that is set, else its share of the cores.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(wanted) if wanted.isdigit() else max(1, (os.cpu_count() or 1) // workers)
     waiting, running = list(jobs), []
     try:
         while waiting or running:
