@@ -5,6 +5,7 @@ from symlib.data.images import augment as augment
 from symlib.data.images import digits as digits
 from symlib.data.images import mnist5k as mnist5k
 from symlib.data.images import openml as openml
+from symlib.data.pretrained import pretrained_heads as pretrained_heads
 from symlib.data.splits import Split as Split
 from symlib.data.splits import classes as classes
 from symlib.data.streams import Batch as Batch
