@@ -114,6 +114,12 @@ MATH_READY = """() => Promise.race([
 RAW_MATH = """() => [...document.querySelectorAll(".math")]
     .filter((e) => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"))
     .map((e) => e.textContent.slice(0, 80))"""
+# TeX that Markdown did not take for mathematics: a command in the running text.
+STRAY_TEX = r"""() => {
+    const main = document.querySelector("article, main").cloneNode(true);
+    main.querySelectorAll("pre, code, script, .math, mjx-container").forEach((e) => e.remove());
+    return (main.textContent.match(/.{0,30}\\[a-zA-Z]+.{0,30}/g) || []).slice(0, 3);
+}"""
 OVERFLOW = """() => {
     const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
     if (wide <= 0) return [];
@@ -135,6 +141,7 @@ def loading_problems(page, seen: Seen) -> list[str]:
     problems += [f"console: {text}" for text in seen.errors]
     problems += [f"missing file: {url}" for url in seen.missing]
     problems += [f"mathematics not typeset: {text}" for text in page.evaluate(RAW_MATH)]
+    problems += [f"stray TeX: {text}" for text in page.evaluate(STRAY_TEX)]
     return problems + [f"image without file or real alt: {tag}" for tag in page.evaluate(BAD_IMAGES)]
 
 
@@ -244,6 +251,7 @@ MUTANTS = {
     "console": "<script>undefinedName()</script>",
     "missing file": "<script src='nowhere.js'></script>",
     "mathematics not typeset": "<p class='math'>\\(x^2\\)</p>",
+    "stray TeX": "<article><p>$$P = \\mathsf T$$</p></article>",
     "image without": "<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw=' alt='../_images/a.png'>",
     "px too wide": "<p style='width: 2000px'>wide</p>",
     "image-alt": "<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>",
