@@ -95,3 +95,11 @@ def named_activation(name: str, *, offer: Iterable[str] = ACTIVATIONS) -> Activa
     if key not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}; known are {', '.join(offer)}")
     return ACTIVATIONS[key]
+
+
+def elementwise_name(name: str, what: str) -> str:
+    """The name of an elementwise activation as the table has it.  Raises ValueError for any other.  Source: ours."""
+    kind = named_activation(name, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])
+    if not kind.is_elementwise:
+        raise ValueError(f"{what}: activation {kind.name!r} is not elementwise")
+    return kind.name

@@ -9,7 +9,7 @@ from operator import matmul
 import torch
 
 from symlib import groups, ops
-from symlib.activations import ACTIVATIONS, Family, named_activation
+from symlib.activations import ACTIVATIONS, Family, elementwise_name, named_activation
 from symlib.groups import Elem
 from symlib.guards import check_finite, check_generator, check_positive, real, sizes
 from symlib.ops import M
@@ -147,13 +147,6 @@ class Arch:
         return self.table()
 
 
-def _elementwise(activation: str, what: str) -> str:
-    kind = named_activation(activation, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])
-    if not kind.is_elementwise:
-        raise ValueError(f"{what}: activation {kind.name!r} is not elementwise")
-    return kind.name
-
-
 def mlp(widths: Sequence[int], activation: str, *, bias: bool = True) -> Arch:
     """A multilayer perceptron f = W_L s(... s(W_1 x + b_1) ...) + b_L with samples as columns.
 
@@ -205,7 +198,7 @@ def residual(d: int, hidden: Sequence[int], activation: str = "relu") -> Arch:
     arXiv 2506.06194 (two-layer blocks with a skip).
     """
     (d,), widths = sizes((d,), "residual: d", 1, 1), sizes(hidden, "residual: hidden", 1)
-    kind = _elementwise(activation, "residual")
+    kind = elementwise_name(activation, "residual")
     shapes: dict[str, tuple[int, ...]] = {}
     axes: dict[str, tuple[str | None, ...]] = {}
     for i, h in enumerate(widths, 1):
@@ -353,7 +346,7 @@ def conv_block(channels: Sequence[int], kernel: int, activation: str = "relu", *
     """
     c0, c1, c2 = sizes(channels, "conv_block: channels", 3, 3)
     k, size = sizes((kernel, size), "conv_block: (kernel, size)", 2, 2)
-    kind = _elementwise(activation, "conv_block")
+    kind = elementwise_name(activation, "conv_block")
     if size < 2 * k - 1:
         raise ValueError(f"conv_block: two kernels of size {k} need images of at least {2 * k - 1}, got {size}")
     shapes = {"W1": (c1, c0, k, k), "b1": (c1,), "W2": (c2, c1, k, k), "b2": (c2,)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from symlib import groups
-from symlib.activations import named_activation
+from symlib.activations import elementwise_name, named_activation
 from symlib.groups import Entries, Group
 from symlib.guards import check_generator, sizes
 from symlib.models.parts import (
@@ -20,7 +20,6 @@ from symlib.models.parts import (
     behind,
     check_divides,
     drawn,
-    elementwise,
     linear,
     norm_axes,
     space_size,
@@ -83,7 +82,7 @@ class ConvNet(_Channels):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        widths, self.activation = sizes(channels, "ConvNet: channels", 2), elementwise(activation, "ConvNet")
+        widths, self.activation = sizes(channels, "ConvNet: channels", 2), elementwise_name(activation, "ConvNet")
         classes, size, self.groups = sizes((classes, size, groups), "ConvNet: (classes, size, groups)", 3, 3)
         check_generator(generator, "ConvNet")
         self.layers = nn.ModuleList(_unit(n, m, 3, 1, self.groups, generator) for n, m in pairwise(widths))
@@ -142,7 +141,7 @@ class ResNet(_Channels):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        widths, self.activation = sizes(channels, "ResNet: channels", 2), elementwise(activation, "ResNet")
+        widths, self.activation = sizes(channels, "ResNet: channels", 2), elementwise_name(activation, "ResNet")
         wanted = (blocks, classes, size, groups)
         blocks, classes, size, self.groups = sizes(wanted, "ResNet: (blocks, classes, size, groups)", 4, 4)
         check_generator(generator, "ResNet")

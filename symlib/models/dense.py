@@ -6,8 +6,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from symlib.activations import elementwise_name
 from symlib.guards import check_generator, sizes
-from symlib.models.parts import Model, applied, elementwise, linear
+from symlib.models.parts import Model, applied, linear
 
 
 class MLP(Model):
@@ -24,7 +25,7 @@ class MLP(Model):
         self, widths: Sequence[int], activation: str, *, bias: bool = True, generator: torch.Generator
     ) -> None:
         super().__init__()
-        values, self.activation = sizes(widths, "MLP: widths", 2), elementwise(activation, "MLP")
+        values, self.activation = sizes(widths, "MLP: widths", 2), elementwise_name(activation, "MLP")
         check_generator(generator, "MLP")
         self.layers = nn.ModuleList(linear(n, m, generator, bias=bias) for n, m in pairwise(values))
         spaces = ["x", *(f"h{i}" for i in range(1, len(self.layers))), "y"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from symlib import groups
-from symlib.activations import ACTIVATIONS, Family, named_activation
+from symlib.activations import Family, named_activation
 from symlib.architectures import Arch
 from symlib.symmetry import Axes, Params, Shapes, Symmetry, from_axes
 
@@ -105,14 +105,6 @@ def drawn(layer: Layer, generator: torch.Generator) -> Layer:
 def linear(n: int, m: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
     """The affine map of rows (.., n) to rows (.., m).  Source: torch.nn.Linear."""
     return drawn(nn.Linear(n, m, bias=bias, device="meta"), generator)
-
-
-def elementwise(activation: str, what: str) -> str:
-    """The name of an elementwise activation.  Raises ValueError for any other.  Source: ours."""
-    kind = named_activation(activation, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])
-    if not kind.is_elementwise:
-        raise ValueError(f"{what}: activation {kind.name!r} is not elementwise")
-    return kind.name
 
 
 def applied(activation: str, z: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from symlib import groups
+from symlib.activations import elementwise_name
 from symlib.groups import Elem
 from symlib.guards import check_generator, sizes
 from symlib.models.parts import (
@@ -16,7 +17,6 @@ from symlib.models.parts import (
     behind,
     check_divides,
     drawn,
-    elementwise,
     linear,
     norm_axes,
     weight,
@@ -99,7 +99,7 @@ class VisionTransformer(Model):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        what, self.activation = "VisionTransformer", elementwise(activation, "VisionTransformer")
+        what, self.activation = "VisionTransformer", elementwise_name(activation, "VisionTransformer")
         wanted = (patch, dim, heads, depth, classes, size, channels)
         names = f"{what}: (patch, dim, heads, depth, classes, size, channels)"
         patch, dim, heads, depth, classes, size, channels = sizes(wanted, names, 7, 7)
