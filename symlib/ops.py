@@ -206,6 +206,48 @@ def _(z: MatrixBase, torch_fn: Callable, scalar_fn: Callable) -> M:
 
 
 @singledispatch
+def scale(z: M, s: M) -> M:
+    """Every row of z times its entry of the column s.  Source: ours."""
+    raise _unknown("scale", z)
+
+
+@scale.register
+def _(z: torch.Tensor, s: M) -> M:
+    return z * s
+
+
+@scale.register
+def _(z: MatrixBase, s: M) -> M:
+    return sympy.diag(*s) @ z
+
+
+EPSILON = sympy.Rational(1, 100000)  # of LayerNorm, PyTorch's default
+
+
+@singledispatch
+def standardise(z: M) -> M:
+    """Every column less its mean, over its standard deviation: (z - mean) / sqrt(var + EPSILON).
+
+    Source: Ba et al., arXiv 1607.06450 (LayerNorm without scale and shift).
+    """
+    raise _unknown("standardise", z)
+
+
+@standardise.register
+def _(z: torch.Tensor) -> M:
+    z = z - z.mean(dim=-2, keepdim=True)
+    return z * torch.rsqrt((z * z).mean(dim=-2, keepdim=True) + float(EPSILON))
+
+
+@standardise.register
+def _(z: MatrixBase) -> M:
+    n = z.shape[0]
+    z = (z - sympy.ones(n, n) @ z / n).applyfunc(canonical)
+    var = [canonical(sympy.Add(*(e * e for e in z[:, j])) / n) for j in range(z.shape[1])]
+    return z @ sympy.diag(*(1 / sympy.sqrt(v + EPSILON) for v in var))
+
+
+@singledispatch
 def conv(x: M, W: M, b: M) -> M:
     """The two-dimensional cross-correlation without padding: x (n, c, H, W'), W (c', c, k, k), b (c',).
 
