@@ -1,5 +1,6 @@
 """Architectures as axis tables: the forward pass, the spaces it runs through, and the symmetries derived from them."""
 
+from symlib.activations import ACTIVATIONS as ACTIVATIONS
 from symlib.architectures.arch import Arch as Arch
 from symlib.architectures.blocks import attention as attention
 from symlib.architectures.blocks import conv_block as conv_block
