@@ -8,13 +8,13 @@ import sympy
 import torch
 
 from symlib import checks, groups, guards, ops
+from symlib.activations import named_activation
 from symlib.architectures import (
     CATALOGUE,
     attention,
     conv_block,
     mlp,
     multihead_attention,
-    named_activation,
     normalised_layer,
     softmax_classifier,
 )
