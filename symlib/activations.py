@@ -97,6 +97,14 @@ def named_activation(name: str, *, offer: Iterable[str] = ACTIVATIONS) -> Activa
     return ACTIVATIONS[key]
 
 
+def monomial(name: str) -> tuple[Family, ...]:
+    """The permutations, scales and signs among the groups that an activation commutes with.  Source: ours."""
+    found = named_activation(name).families
+    if groups.general_linear in found:
+        return groups.permutation, groups.rescaling, groups.sign_flip
+    return (groups.permutation, groups.sign_flip) if groups.orthogonal in found else found
+
+
 def elementwise_name(name: str, what: str) -> str:
     """The name of an elementwise activation as the table has it.  Raises ValueError for any other.  Source: ours."""
     kind = named_activation(name, offer=[k for k, a in ACTIVATIONS.items() if a.is_elementwise])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from symlib import groups
-from symlib.activations import Family, named_activation
+from symlib.activations import Family, monomial, named_activation
 from symlib.architectures import Arch
 from symlib.groups import Elem, Entries, Group
 from symlib.guards import check_finite, check_generator, check_known, check_positive, real
@@ -18,14 +18,6 @@ from symlib.ops import M
 from symlib.symmetry import Params, Symmetry, from_axes
 
 SCALES = {groups.rescaling, groups.sign_flip}
-
-
-def monomial(activation: str) -> tuple[Family, ...]:
-    """The permutations, scales and signs among the groups that an activation commutes with.  Source: ours."""
-    found = named_activation(activation).families
-    if groups.general_linear in found:
-        return groups.permutation, groups.rescaling, groups.sign_flip
-    return (groups.permutation, groups.sign_flip) if groups.orthogonal in found else found
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from symlib.asymmetric.pinning import SCALES, Pinning, monomial
+from symlib.activations import monomial
+from symlib.asymmetric.pinning import SCALES, Pinning
 
 
 def rigid(pinning: Pinning) -> bool:
