@@ -21,7 +21,8 @@ class Arch:
     `forward(theta, x, sigma)` takes the activation functions as a mapping from hidden space to function, so that a
     proof can put uninterpreted ones in their place.  `inputs` is the shape of one input, None where its length is free;
     `input_axes` labels it.  `tied` holds the symmetries that are no axis action; `positive` names the parameters that
-    are kept positive.
+    are kept positive, `state` the entries that are measured and not learned (the running statistics of a BatchNorm):
+    symmetries carry them like the rest, and they do not count as parameters.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Arch:
     input_axes: tuple[str | None, ...] = ("x", None)
     tied: Sequence[Symmetry] = field(default=())
     positive: frozenset[str] = frozenset()
+    state: frozenset[str] = frozenset()
 
     def __call__(self, theta: Params, x: M) -> M:
         """The output f_theta(x) for samples as columns.
@@ -51,8 +53,8 @@ class Arch:
 
     @property
     def parameters(self) -> int:
-        """The number of parameters."""
-        return sum(math.prod(s) for s in self.shapes.values())
+        """The number of parameters: of the entries that are learned."""
+        return sum(math.prod(s) for k, s in self.shapes.items() if k not in self.state)
 
     def init(
         self,
@@ -64,7 +66,7 @@ class Arch:
     ) -> dict[str, torch.Tensor]:
         """Random parameters: weights N(0, scale^2 / fan_in), biases (names that begin with b) N(0, (scale / 10)^2).
 
-        Parameters that are kept positive are drawn so and made positive.  The scales of norms are drawn like weights:
+        Parameters that are kept positive, and state, are drawn so and made positive.  The scales of norms are drawn like weights:
         a point for checks, training should start them at 1.
 
         With `members`, one leading axis of independent networks.  Drawn in float64 on the generator's device.
@@ -82,7 +84,7 @@ class Arch:
         draw = partial(torch.randn, generator=generator, dtype=torch.float64, device=generator.device)
         std = {k: 0.1 if k.startswith("b") else math.prod(s[1:]) ** -0.5 for k, s in self.shapes.items()}
         drawn = {k: (scale * std[k] * draw(*lead, *s)).to(dtype) for k, s in self.shapes.items()}
-        return {k: v.abs() if k in self.positive else v for k, v in drawn.items()}
+        return {k: v.abs() if k in self.positive | self.state else v for k, v in drawn.items()}
 
     def sizes(self) -> dict[str, int]:
         """The size of every labelled space."""
