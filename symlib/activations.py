@@ -71,13 +71,15 @@ ACTIVATIONS: Mapping[str, Activation] = {
         Activation("rms-norm", _rms, (groups.orthogonal,), is_elementwise=False),
         Activation("softmax", ops.softmax, (), is_elementwise=False),
         Activation("sum", None, (groups.permutation,), is_elementwise=False),
+        Activation("own", None, (), is_elementwise=False),
     )
 }
 """Activation name -> function and commuting groups (not always all of them).
 
 "nonnegative" is the identity between factors that are kept positive, where only permutations and positive scales act;
 "power-r" (r = 2, 3, ...) is z^r, made when it is asked for; "radial" is z exp(-|z|^2); "rms-norm" is z / |z|; "softmax"
-acts on columns; "sum" marks a space that the forward pass only sums over, such as the heads of an attention layer.  Odd
+acts on columns; "sum" marks a space that the forward pass only sums over, such as the heads of an attention layer, and
+"own" one whose function the forward pass brings along and no group is known to commute with, such as a gate.  Odd
 up to a constant (sigmoid) or up to a linear term (ReLU, GELU, softplus) is not a linear action on the parameters and is
 not listed.
 """

@@ -41,8 +41,9 @@ def held(base, name, places, values=None):
 def test_every_row_holds_as_many_entries_and_no_two_the_same(rows, columns, n, seed):
     base = mlp((columns, rows, 1), "tanh")
     draw = partial(w_asymmetric, base, {"W1": n}, kappa=1.0)
-    if math.comb(columns, n) < rows:
-        with pytest.raises(ValueError, match=f"W1 has {rows} rows, but {n} of {columns} entries make fewer"):
+    if n == columns or math.comb(columns, n) < rows:
+        message = f"W1 has {rows} rows, but {n} of {columns} entries make fewer"
+        with pytest.raises(ValueError, match="are the whole of each row of W1" if n == columns else message):
             draw(generator=seeded(seed))
         return
     net = draw(generator=seeded(seed))

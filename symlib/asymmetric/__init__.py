@@ -5,6 +5,8 @@ from symlib.asymmetric.decay import decay_term as decay_term
 from symlib.asymmetric.decay import strengths as strengths
 from symlib.asymmetric.decay import syre as syre
 from symlib.asymmetric.layers import AsymmetricLinear as AsymmetricLinear
+from symlib.asymmetric.masks import densest_mask as densest_mask
+from symlib.asymmetric.masks import w_asymmetric as w_asymmetric
 from symlib.asymmetric.pinning import Pinning as Pinning
-from symlib.asymmetric.pinning import w_asymmetric as w_asymmetric
+from symlib.asymmetric.rigidity import automorphisms as automorphisms
 from symlib.asymmetric.rigidity import rigid as rigid

@@ -1,6 +1,5 @@
 """Networks some of whose entries are held at fixed values, and the symmetries that this leaves."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,7 +12,7 @@ from symlib import groups
 from symlib.activations import Family, monomial, named_activation
 from symlib.architectures import Arch
 from symlib.groups import Elem, Entries, Group
-from symlib.guards import check_finite, check_generator, check_known, check_positive, real
+from symlib.guards import check_finite, check_known
 from symlib.ops import M
 from symlib.symmetry import Params, Symmetry, from_axes
 
@@ -58,6 +57,22 @@ class Pinning:
         free, fixed = ({k: v.to(device, dtype) for k, v in part.items()} for part in (self.free, self.fixed))
         return Pinning(self.base, free, fixed)
 
+    def state(self) -> dict[str, Tensor]:
+        """What is to be saved beside the parameters: free.W1, fixed.W1, ..., the names of no parameters."""
+        return {f"{part}.{k}": v for part in ("free", "fixed") for k, v in getattr(self, part).items()}
+
+    @classmethod
+    def from_state(cls, base: Arch, state: Params) -> "Pinning":
+        """The network of a saved state, which may hold more, such as the parameters.
+
+        Raises ValueError for a state that lacks masks or fixed values, naming them.
+        """
+        names = [k for k in base.shapes if {f"free.{k}", f"fixed.{k}"} & set(state)]
+        wanted = [f"{part}.{k}" for part in ("free", "fixed") for k in names] or ["free.* and fixed.*"]
+        if missing := [k for k in wanted if k not in state]:
+            raise ValueError(f"pinning: the state of {base.name} lacks {', '.join(missing)}; it has {', '.join(state)}")
+        return cls(base, *({k: state[f"{part}.{k}"] for k in names} for part in ("free", "fixed")))
+
     def whole(self, theta: Params) -> dict[str, M]:
         """The parameters of the network, free * theta + fixed: tensors, or sympy matrices with exact numbers."""
         return {k: _held(v, self.free[k], self.fixed[k]) if k in self.free else v for k, v in theta.items()}
@@ -84,7 +99,7 @@ class Pinning:
         def forward(theta: Params, x: M, sigma: Mapping[str, Callable[[M], M]]) -> M:
             return base.forward(self.whole(theta), x, {**base.functions(), **sigma})
 
-        activations = {s: a for s, a in base.activations.items() if not self._touches(s)}
+        activations = {s: "own" if self._touches(s) else a for s, a in base.activations.items()}
         name = f"{base.name}, {base.parameters - self.parameters} entries held"
         return replace(base, name=name, forward=forward, activations=activations, tied=tuple(kept))
 
@@ -145,51 +160,6 @@ class Pinning:
         return all(
             torch.allclose((1 - v.to(moved[k])) * moved[k], self.fixed[k].to(moved[k])) for k, v in self.free.items()
         )
-
-
-def w_asymmetric(
-    arch: Arch, fixed: Mapping[str, int], *, kappa: float | Mapping[str, float], generator: torch.Generator
-) -> Pinning:
-    """A W-asymmetric network: in each row of some weights, entries at random places are held at random values.
-
-    `fixed` maps the name of a weight to the number n of entries held in each of its rows (of all axes but the first),
-    so of W (h, d) there remain h (d - n) to learn; the places are uniform, no two rows alike.  The values are
-    N(0, kappa^2): `kappa` is a standard deviation, one for all or one for each name.  Networks that are to be compared
-    should share the result.  At kappa = 0 permutations are gone, but scales and signs remain, see `Pinning.arch`.
-
-    Raises ValueError for unknown names, numbers that leave fewer places than rows, a kappa that is negative or not
-    finite, and for no generator.
-
-    Source: Lim et al., arXiv 2405.20231, section 2, and its code (kappa as a standard deviation); distinct rows: ours.
-    """
-    check_generator(generator, "w_asymmetric")
-    scales = kappa if isinstance(kappa, Mapping) else dict.fromkeys(fixed, kappa)
-    if scales.keys() != fixed.keys():
-        raise ValueError(f"w_asymmetric: kappa should be one number or name {', '.join(fixed)}, got {kappa!r}")
-    free, values = {}, {}
-    for k, n in fixed.items():
-        check_known(k, arch.shapes, f"parameter of {arch.name}")
-        check_positive(n, f"w_asymmetric: the entries held in each row of {k}")
-        if not 0 <= real(scales[k], f"w_asymmetric: kappa of {k}") < math.inf:
-            raise ValueError(f"w_asymmetric: kappa of {k} should be finite and not negative, got {scales[k]}")
-        held = _places(arch.shapes[k][0], math.prod(arch.shapes[k][1:]), n, k, generator).reshape(arch.shapes[k])
-        drawn = torch.randn(held.shape, generator=generator, dtype=torch.float64, device=generator.device)
-        free[k], values[k] = 1 - held, scales[k] * drawn * held
-    return Pinning(arch, free, values)
-
-
-def _places(rows: int, columns: int, n: int, name: str, generator: torch.Generator) -> Tensor:
-    """Rows of n ones at random places, no two alike: a row that was there before is drawn again."""
-    if math.comb(columns, n) < rows:
-        raise ValueError(
-            f"w_asymmetric: {name} has {rows} rows, but {n} of {columns} entries make fewer different ones"
-        )
-    drawn: dict[tuple[int, ...], None] = {}
-    while len(drawn) < rows:
-        order = torch.randperm(columns, generator=generator, device=generator.device)
-        drawn.setdefault(tuple(sorted(order[:n].tolist())))
-    places = torch.tensor(list(drawn), device=generator.device)
-    return torch.zeros(rows, columns, dtype=torch.float64, device=generator.device).scatter_(1, places, 1.0)
 
 
 def _held(value: M, free: Tensor, fixed: Tensor) -> M:
