@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "conserved": {"symmetry", "groups", "ops"},
     "checks": {"architectures", "symmetry", "groups", "conserved"},
     "asymmetric": {"asymmetric", "activations", "architectures", "symmetry", "groups", "ops"},
+    "orbits": {"orbits", "activations", "architectures", "symmetry", "groups"},
     "models": {"models", "activations", "architectures", "symmetry", "groups"},
     "counting": {"counting", "activations", "architectures", "conserved", "symmetry", "ops"},
     "data": {"data"},
