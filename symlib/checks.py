@@ -109,6 +109,7 @@ def _moves(
         flat, there = flatten(theta, arch.shapes), flatten(moved, arch.shapes)
         direction = torch.randn(flat.shape, generator=generator, dtype=torch.float64).to(dtype)
         random = unflatten(flat + direction / direction.norm() * (there - flat).norm(), arch.shapes)
+        random |= {k: random[k].abs() for k in arch.state}  # a variance cannot be negative
         for scale in SCALES:
             x = inputs(arch, generator, dtype, scale)
             y = arch(theta, x)

@@ -66,8 +66,8 @@ class Arch:
     ) -> dict[str, torch.Tensor]:
         """Random parameters: weights N(0, scale^2 / fan_in), biases (names that begin with b) N(0, (scale / 10)^2).
 
-        Parameters that are kept positive, and state, are drawn so and made positive.  The scales of norms are drawn like weights:
-        a point for checks, training should start them at 1.
+        Parameters that are kept positive, and state, are drawn so and made positive.  The scales of norms are drawn
+        like weights: a point for checks, training should start them at 1.
 
         With `members`, one leading axis of independent networks.  Drawn in float64 on the generator's device.
         Raises ValueError for no generator, members that are no positive whole number, a dtype that is not floating, and

@@ -9,4 +9,6 @@ from symlib.models.convolutional import ConvNet as ConvNet
 from symlib.models.convolutional import ResNet as ResNet
 from symlib.models.dense import MLP as MLP
 from symlib.models.parts import Model as Model
+from symlib.models.statistics import BatchNorm as BatchNorm
+from symlib.models.statistics import reset_statistics as reset_statistics
 from symlib.models.transformer import VisionTransformer as VisionTransformer

@@ -1,16 +1,19 @@
-"""What the modules are made of: the base class, layers drawn from a generator, the action behind a normalisation."""
+"""What the modules are made of: the base class, layers drawn from a generator, the actions about a normalisation."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from symlib import groups
 from symlib.activations import Family, named_activation
 from symlib.architectures import Arch
-from symlib.symmetry import Axes, Params, Shapes, Symmetry, from_axes
+from symlib.groups import Elem
+from symlib.models.statistics import STATISTICS, called, entries
+from symlib.symmetry import Axes, Params, Shapes, Symmetry, check_params, from_axes
 
 Label = str | None
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -33,26 +36,50 @@ class Model(nn.Module):
 
     @property
     def arch(self) -> Arch:
-        """The architecture of the module, over exactly its named parameters.
+        """The architecture of the module, over exactly its named parameters and, as state, its running statistics.
 
-        `dict(model.named_parameters())` are parameters of it, and `torch.func.stack_module_state(models)[0]` those of
-        several members, for `torch.func.vmap(arch, (0, None))`.  `arch.init` draws a generic point, norm scales
-        included, for checks; training should start where the module was initialised.
+        `model.state_dict()` are parameters of it, and those that `torch.func.stack_module_state(models)` returns, in
+        one dictionary, are those of several members, for `torch.func.vmap(arch, (0, None))`.  It is always in
+        evaluation mode.  `arch.init` draws a generic point, norm scales included, for checks; training should start
+        where the module was initialised.
         """
-        shapes = {k: tuple(p.shape) for k, p in self.named_parameters()}
+        shapes = {k: tuple(v.shape) for k, v in entries(self).items()}
+        state = frozenset(k for k, _ in self.named_buffers())
+        forward = forward_of(copy.deepcopy(self).eval() if state else self, self.label)
         tied = tuple(self.tied(shapes))
-        return Arch(self.label, shapes, self.axes, self._call, self.kinds, self.inputs, self.input_axes, tied)
+        about = (self.kinds, self.inputs, self.input_axes, tied)
+        return Arch(self.label, shapes, self.axes, forward, *about, state=state)
+
+    def batch_forward(self, theta: Params, x: Tensor) -> Tensor:
+        """The output where every BatchNorm uses the statistics of the batch x: for training.
+
+        `theta` may leave the running statistics out; they are neither used nor changed.
+        """
+        statistics = [k for k, _ in self.named_buffers()]
+        learned = {k: v for k, v in theta.items() if k not in statistics}
+        shapes = {k: tuple(v.shape) for k, v in self.named_parameters()}
+        check_params(learned, shapes, self.label, members=False, finite=False)
+        return called(self, learned, x, without=statistics)
 
     def tied(self, shapes: Shapes) -> list[Symmetry]:
         """The symmetries beyond axes and activations."""
         return []
 
-    def _call(self, theta: Params, x: Tensor, sigma: Mapping[str, Callable]) -> Tensor:
+    @property
+    def learned_axes(self) -> dict[str, tuple[Label, ...]]:
+        """The axis table of the parameters, without the running statistics."""
+        return {k: self.axes[k] for k, _ in self.named_parameters()}
+
+
+def forward_of(module: nn.Module, what: str) -> Callable[[Params, Tensor, Mapping[str, Callable]], Tensor]:
+    """The forward pass of an `Arch` that a module computes.  Source: ours."""
+
+    def forward(theta: Params, x: Tensor, sigma: Mapping[str, Callable]) -> Tensor:
         if not isinstance(x, Tensor):
-            raise TypeError(f"{self.label}: a module takes tensors; proofs are for architectures.CATALOGUE")
-        # row-major: an action may transpose a kernel in memory, and GroupNorm under vmap refuses what follows from that
-        parts = {k: v.flatten().reshape(v.shape) for k, v in theta.items()}
-        return functional_call(self, parts, (x,), strict=True)
+            raise TypeError(f"{what}: a module takes tensors; proofs are for architectures.CATALOGUE")
+        return called(module, theta, x)
+
+    return forward
 
 
 def behind(axes: Axes, space: str, family: Family, shapes: Shapes, what: str) -> Symmetry:
@@ -62,6 +89,8 @@ def behind(axes: Axes, space: str, family: Family, shapes: Shapes, what: str) ->
     """
 
     def kept(key: str, label: Label) -> Label:
+        if key.endswith(STATISTICS):
+            return None
         return label if label == f"{space}*" or (label == space and "norm" in key) else None
 
     table = {k: tuple(kept(k, a) for a in labels) for k, labels in axes.items()}
@@ -77,9 +106,44 @@ def space_size(axes: Axes, space: str, shapes: Shapes) -> int:
     return found[0]
 
 
-def norm_axes(name: str, space: str) -> dict[str, tuple[Label, ...]]:
-    """The axes of the scale and shift of a normalisation.  Source: ours."""
-    return {f"{name}.weight": (space,), f"{name}.bias": (space,)}
+def along_mean(axes: Axes, space: str, shapes: Shapes) -> Symmetry:
+    """Each row that is written to a space moves along (1, ..., 1), which every LayerNorm of the space takes off.
+
+    Source: ours.
+    """
+    at = {k: labels.index(space) for k, labels in axes.items() if space in labels and "norm" not in k}
+    shifts = {k: (*shapes[k][:i], 1, *shapes[k][i + 1 :]) for k, i in at.items()}
+    counts = [math.prod(s) for s in shifts.values()]
+
+    def act(element: Elem, theta: Params) -> dict[str, Any]:
+        parts = element.g[:-1, -1].split(counts)
+        return {**theta, **{k: theta[k] + v.reshape(s) for (k, s), v in zip(shifts.items(), parts, strict=True)}}
+
+    return Symmetry(f"translation {space}", groups.translation(sum(counts)), act, shapes)
+
+
+def along_parts(keys: Sequence[str], space: str, parts: int, shapes: Shapes) -> Symmetry:
+    """Vectors of a space move together, by one number for each of `parts` stretches of neighbours.
+
+    That is what a normalisation with groups, or one of single channels with its running mean, takes off a bias.
+
+    Source: ours.
+    """
+    width = shapes[keys[0]][0] // parts
+
+    def act(element: Elem, theta: Params) -> dict[str, Any]:
+        move = element.g[:-1, -1].repeat_interleave(width)
+        return {**theta, **{k: theta[k] + move for k in keys}}
+
+    return Symmetry(f"translation {space}", groups.translation(parts), act, shapes)
+
+
+def norm_axes(name: str, space: str, *, batch: bool = False) -> dict[str, tuple[Label, ...]]:
+    """The axes of the scale and shift of a normalisation, and of the running statistics of a BatchNorm.
+
+    Source: ours.
+    """
+    return {f"{name}.{part}": (space,) for part in ("weight", "bias", *(STATISTICS if batch else ()))}
 
 
 def weight(generator: torch.Generator, fan_in: int, *shape: int) -> nn.Parameter:

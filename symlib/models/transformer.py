@@ -1,18 +1,16 @@
 """The vision transformer as a torch module."""
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from symlib import groups
 from symlib.activations import elementwise_name
-from symlib.groups import Elem
 from symlib.guards import check_generator, sizes
 from symlib.models.parts import (
     DIAGONAL,
     Model,
+    along_mean,
     applied,
     behind,
     check_divides,
@@ -21,7 +19,7 @@ from symlib.models.parts import (
     norm_axes,
     weight,
 )
-from symlib.symmetry import Axes, Params, Shapes, Symmetry
+from symlib.symmetry import Shapes, Symmetry
 
 
 class Attention(nn.Module):
@@ -142,17 +140,4 @@ class VisionTransformer(Model):
             parts += [(f"{at}norm1", f"{at}attention"), (f"{at}norm2", f"{at}up")]
         tables = {part[0]: {k: v for k, v in self.axes.items() if k.startswith(part)} for part in parts}
         scales = [behind(t, "r", f, shapes, norm) for norm, t in tables.items() for f in DIAGONAL]
-        return [*scales, _stream_translation(self.axes, "r", shapes)]
-
-
-def _stream_translation(axes: Axes, space: str, shapes: Shapes) -> Symmetry:
-    """Each row that is written to a stream moves along (1, ..., 1), which every LayerNorm on the stream takes off."""
-    at = {k: labels.index(space) for k, labels in axes.items() if space in labels and "norm" not in k}
-    shifts = {k: (*shapes[k][:i], 1, *shapes[k][i + 1 :]) for k, i in at.items()}
-    counts = [torch.Size(s).numel() for s in shifts.values()]
-
-    def act(element: Elem, theta: Params) -> dict[str, Any]:
-        parts = element.g[:-1, -1].split(counts)
-        return {**theta, **{k: theta[k] + v.reshape(s) for (k, s), v in zip(shifts.items(), parts, strict=True)}}
-
-    return Symmetry(f"translation {space}", groups.translation(sum(counts)), act, shapes)
+        return [*scales, along_mean(self.axes, "r", shapes)]
