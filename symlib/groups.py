@@ -6,7 +6,7 @@ composition is always the matrix product and there is one kind of element.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -295,6 +295,28 @@ def translation(n: int) -> Group:
         sample,
         symbol,
     )
+
+
+def finite(name: str, n: int, elements: Sequence[Entries]) -> Group:
+    """The finite group of these orthogonal matrices, all of them, the identity first.
+
+    Raises ValueError when there are none.  Source: ours.
+    """
+    n = _size(n, name)
+    if not elements:
+        raise ValueError(f"{name}: a finite group needs its elements")
+
+    def sample(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        first = min(1, len(elements) - 1)  # never the identity, where there is another element
+        g = torch.zeros(n, n, dtype=torch.float64)
+        for place, value in elements[int(torch.randint(first, len(elements), (), generator=generator))].items():
+            g[place] = float(value)
+        return g, g.T
+
+    def every(tag: str) -> tuple[Elem, ...]:
+        return _orthogonal_elements(n, elements)
+
+    return Group(name, n, _no_algebra, sample, every, lambda: elements[1:], f"all {len(elements)} elements")
 
 
 def blocks(group: Group, copies: int) -> Group:

@@ -221,6 +221,27 @@ def _(z: MatrixBase, s: M) -> M:
     return sympy.diag(*s) @ z
 
 
+@singledispatch
+def times(z: M, w: M) -> M:
+    """The product entry by entry of two of one shape (tensors broadcast).  Source: ours."""
+    raise _unknown("times", z)
+
+
+@times.register
+def _(z: torch.Tensor, w: M) -> M:
+    return z * w
+
+
+@times.register
+def _(z: MatrixBase, w: M) -> M:
+    return z.multiply_elementwise(w)
+
+
+@times.register
+def _(z: NDimArray, w: M) -> M:
+    return type(z)([a * b for a, b in zip(sympy.flatten(z), sympy.flatten(w), strict=True)], z.shape)
+
+
 EPSILON = sympy.Rational(1, 100000)  # of LayerNorm, PyTorch's default
 
 

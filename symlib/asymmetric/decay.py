@@ -83,7 +83,7 @@ def decay_force(theta: Params, xi: Params, centre: Params | None = None) -> dict
     Source: Ziyin, Xu, Chuang, arXiv 2408.15495 (advanced removal).
     """
     v = _away(theta, centre)
-    return {k: ops.add(d, _times(d, _like(xi[k], d))) for k, d in v.items()}
+    return {k: ops.add(d, ops.times(d, _like(xi[k], d))) for k, d in v.items()}
 
 
 def decay_term(theta: Params, xi: Params, centre: Params | None = None) -> M:
@@ -99,7 +99,3 @@ def decay_term(theta: Params, xi: Params, centre: Params | None = None) -> M:
 
 def _away(theta: Params, centre: Params | None) -> Params:
     return theta if centre is None else {k: ops.add(v, _like(centre[k], v) * -1) for k, v in theta.items()}
-
-
-def _times(v: M, w: M) -> M:
-    return v * w if isinstance(v, torch.Tensor) else v.multiply_elementwise(w)

@@ -144,13 +144,7 @@ class Pinning:
         sym = from_axes(base.axes, space, group, shapes=base.shapes, name=name, source="Pinning.arch (ours)")
         if len(set(units.values())) == 1:
             return sym
-        c = [units.get(i, Fraction(1)) for i in range(n)]
-
-        def act(element: Elem, theta: Params) -> dict[str, M]:
-            C, inverse = _diagonal(c, element.g), _diagonal([1 / v for v in c], element.g)
-            return sym.act(Elem(C @ element.g @ inverse, C @ element.inv @ inverse), theta)
-
-        return replace(sym, name=f"{name} with scales", act=act, space="")
+        return with_scales(sym, [units.get(i, Fraction(1)) for i in range(n)])
 
     def _is_left_by(self, sym: Symmetry) -> bool:
         """Whether a random element, and so all of the component it lies in, maps what is held to itself."""
@@ -160,6 +154,16 @@ class Pinning:
         return all(
             torch.allclose((1 - v.to(moved[k])) * moved[k], self.fixed[k].to(moved[k])) for k, v in self.free.items()
         )
+
+
+def with_scales(sym: Symmetry, c: list[Fraction]) -> Symmetry:
+    """The symmetry in other coordinates of its space: g acts as C g C^-1 for C = diag(c).  Source: ours."""
+
+    def act(element: Elem, theta: Params) -> dict[str, M]:
+        C, inverse = _diagonal(c, element.g), _diagonal([1 / v for v in c], element.g)
+        return sym.act(Elem(C @ element.g @ inverse, C @ element.inv @ inverse), theta)
+
+    return replace(sym, name=f"{sym.name} with scales", act=act, space="")
 
 
 def _held(value: M, free: Tensor, fixed: Tensor) -> M:
