@@ -5,10 +5,12 @@ forward pass is `torch.func.functional_call`, for numbers only: symbolic proofs 
 and the activations that a proof puts in place are not used here.
 """
 
+from symlib.models.convolutional import VGG as VGG
+from symlib.models.convolutional import VGG16 as VGG16
 from symlib.models.convolutional import ConvNet as ConvNet
-from symlib.models.convolutional import ResNet as ResNet
 from symlib.models.dense import MLP as MLP
 from symlib.models.parts import Model as Model
+from symlib.models.residual import ResNet as ResNet
 from symlib.models.statistics import BatchNorm as BatchNorm
 from symlib.models.statistics import reset_statistics as reset_statistics
 from symlib.models.transformer import VisionTransformer as VisionTransformer

@@ -40,7 +40,8 @@ class MLP(Model):
     ) -> None:
         super().__init__()
         values, self.activation = sizes(widths, "MLP: widths", 2), elementwise_name(activation, "MLP")
-        check_known(norm, (None, *NORMS), "norm of an MLP")
+        if norm is not None:
+            check_known(norm, NORMS, "norm of an MLP")
         check_generator(generator, "MLP")
         self.layers = nn.ModuleList(linear(n, m, generator, bias=bias) for n, m in pairwise(values))
         self.norm, hidden = norm, values[1:-1]
@@ -52,7 +53,7 @@ class MLP(Model):
             self.axes[f"layers.{i}.weight"] = (target, "x" if source == "x" else source + "*")
             self.axes |= {f"layers.{i}.bias": (target,)} if bias else {}
             if norm is not None and target != "y":
-                self.axes |= norm_axes(f"norms.{i}", target, batch=norm == "batch")
+                self.axes |= norm_axes(f"norms.{i}", target)
         self.kinds = dict.fromkeys(spaces[1:-1], self.activation if norm is None else "sum")
         extras = ("" if bias else " without bias") + ("" if norm is None else f", {norm} norm")
         self.label = f"{self.activation} MLP {'-'.join(map(str, values))}{extras}"

@@ -12,7 +12,7 @@ from symlib import groups
 from symlib.activations import Family, named_activation
 from symlib.architectures import Arch
 from symlib.groups import Elem
-from symlib.models.statistics import STATISTICS, called, entries
+from symlib.models.statistics import called, entries
 from symlib.symmetry import Axes, Params, Shapes, Symmetry, check_params, from_axes
 
 Label = str | None
@@ -24,8 +24,9 @@ SOURCE = "Ainsworth et al., arXiv 2209.04836 (axis tables of real networks); dua
 class Model(nn.Module):
     """A module that knows the axes of its parameters.  Abstract: a model fills in the fields below.
 
-    `axes` is its axis table and `kinds` the activation of each space ("sum": no more than a sum runs over it);
-    `tied` builds from the shapes the symmetries that those two do not give.
+    `axes` is the axis table of its parameters (running statistics have the axes of the scale of their norm) and
+    `kinds` the activation of each space ("sum": no more than a sum runs over it); `tied` builds from the shapes the
+    symmetries that those two do not give.
     """
 
     label: str
@@ -45,10 +46,10 @@ class Model(nn.Module):
         """
         shapes = {k: tuple(v.shape) for k, v in entries(self).items()}
         state = frozenset(k for k, _ in self.named_buffers())
+        axes = {**self.axes, **{k: self.axes[f"{k.rpartition('.')[0]}.weight"] for k in state}}
         forward = forward_of(copy.deepcopy(self).eval() if state else self, self.label)
-        tied = tuple(self.tied(shapes))
-        about = (self.kinds, self.inputs, self.input_axes, tied)
-        return Arch(self.label, shapes, self.axes, forward, *about, state=state)
+        about = (self.kinds, self.inputs, self.input_axes, tuple(self.tied(shapes)))
+        return Arch(self.label, shapes, axes, forward, *about, state=state)
 
     def batch_forward(self, theta: Params, x: Tensor) -> Tensor:
         """The output where every BatchNorm uses the statistics of the batch x: for training.
@@ -64,11 +65,6 @@ class Model(nn.Module):
     def tied(self, shapes: Shapes) -> list[Symmetry]:
         """The symmetries beyond axes and activations."""
         return []
-
-    @property
-    def learned_axes(self) -> dict[str, tuple[Label, ...]]:
-        """The axis table of the parameters, without the running statistics."""
-        return {k: self.axes[k] for k, _ in self.named_parameters()}
 
 
 def forward_of(module: nn.Module, what: str) -> Callable[[Params, Tensor, Mapping[str, Callable]], Tensor]:
@@ -89,8 +85,6 @@ def behind(axes: Axes, space: str, family: Family, shapes: Shapes, what: str) ->
     """
 
     def kept(key: str, label: Label) -> Label:
-        if key.endswith(STATISTICS):
-            return None
         return label if label == f"{space}*" or (label == space and "norm" in key) else None
 
     table = {k: tuple(kept(k, a) for a in labels) for k, labels in axes.items()}
@@ -138,12 +132,9 @@ def along_parts(keys: Sequence[str], space: str, parts: int, shapes: Shapes) -> 
     return Symmetry(f"translation {space}", groups.translation(parts), act, shapes)
 
 
-def norm_axes(name: str, space: str, *, batch: bool = False) -> dict[str, tuple[Label, ...]]:
-    """The axes of the scale and shift of a normalisation, and of the running statistics of a BatchNorm.
-
-    Source: ours.
-    """
-    return {f"{name}.{part}": (space,) for part in ("weight", "bias", *(STATISTICS if batch else ()))}
+def norm_axes(name: str, space: str) -> dict[str, tuple[Label, ...]]:
+    """The axes of the scale and shift of a normalisation.  Source: ours."""
+    return {f"{name}.weight": (space,), f"{name}.bias": (space,)}
 
 
 def weight(generator: torch.Generator, fan_in: int, *shape: int) -> nn.Parameter:

@@ -61,7 +61,7 @@ def called(module: nn.Module, theta: Params, x: Tensor, *, without: Iterable[str
     refuses what follows from that.  Source: ours.
     """
     parts: dict[str, Any] = {k: v.flatten().reshape(v.shape) for k, v in theta.items()}
-    return functional_call(module, {**parts, **dict.fromkeys(without)}, (x,))
+    return functional_call(module, parts | dict.fromkeys(without), (x,))
 
 
 def reset_statistics(model: nn.Module, theta: Params, x: Tensor) -> dict[str, Any]:
