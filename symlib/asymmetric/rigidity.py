@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor
@@ -55,21 +55,21 @@ def automorphisms(pinning: Pinning) -> list[Permutations]:
     hidden = {s: base.size(s) for s, a in base.activations.items() if groups.permutation in monomial(a)}
     if joint := [s for s in hidden if len(s.split()) > 1]:
         raise ValueError(f"automorphisms: {base.name} has spaces of two axes, {joint}, which are not looked through")
-    if (count := math.prod(map(math.factorial, hidden.values()))) > MOST:
-        raise ValueError(f"automorphisms: {base.name} has {count:.1e} products of permutations; rigid decides it")
+    if (digits := sum(math.lgamma(n + 1) for n in hidden.values()) / math.log(10)) > math.log10(MOST) + 1e-9:
+        text = f"about 10^{digits:.0f} products of permutations, more than {MOST}"
+        raise ValueError(f"automorphisms: {base.name} has {text}; rigid decides large networks")
     found: list[Permutations] = [{}]
     for space, n in hidden.items():
-        found = [
-            {**p, space: q} for p in found for q in itertools.permutations(range(n)) if _fits(pinning, p, space, q)
-        ]
+        every = ({**p, space: q} for p in found for q in itertools.permutations(range(n)))
+        found = [p for p in every if _fits(pinning, p, space, hidden.keys() - p)]
     return found
 
 
-def _fits(pinning: Pinning, moves: Permutations, space: str) -> bool:
+def _fits(pinning: Pinning, moves: Permutations, space: str, later: Set[str]) -> bool:
     """Whether what is held between the space chosen last and those before is mapped to itself."""
     for k, _ in _places(pinning, space):
         labels = _spaces(pinning, k)
-        if all(s in moves or s not in pinning.base.activations for s in labels):
+        if later.isdisjoint(labels):
             for part in (pinning.free[k].cpu(), pinning.fixed[k].cpu()):
                 moved = part
                 for axis, s in enumerate(labels):
