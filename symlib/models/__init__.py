@@ -9,6 +9,7 @@ from symlib.models.convolutional import VGG as VGG
 from symlib.models.convolutional import VGG16 as VGG16
 from symlib.models.convolutional import ConvNet as ConvNet
 from symlib.models.dense import MLP as MLP
+from symlib.models.labels import labelled as labelled
 from symlib.models.parts import Model as Model
 from symlib.models.residual import ResNet as ResNet
 from symlib.models.statistics import BatchNorm as BatchNorm

@@ -60,8 +60,8 @@ def called(module: nn.Module, theta: Params, x: Tensor, *, without: Iterable[str
     Parameters are laid out row by row in memory: an action may transpose a kernel there, and GroupNorm under vmap
     refuses what follows from that.  Source: ours.
     """
-    parts: dict[str, Any] = {k: v.flatten().reshape(v.shape) for k, v in theta.items()}
-    return functional_call(module, parts | dict.fromkeys(without), (x,))
+    parts: dict[str, Any] = {**dict.fromkeys(without), **{k: v.flatten().reshape(v.shape) for k, v in theta.items()}}
+    return functional_call(module, parts, (x,))
 
 
 def reset_statistics(model: nn.Module, theta: Params, x: Tensor) -> dict[str, Any]:
