@@ -229,7 +229,10 @@ def test_symmetries_that_are_no_axis_action(gen):
     power, softmax = mlp((2, 2, 1), "power-2"), softmax_classifier(2, 3)
     assert list(held(power, "W2", [[1, 0]]).arch.symmetries()) == ["rescaling h1"]
     assert not held(power, "W2", [[1, 0]], [[2, 0]]).arch.symmetries()
-    assert not held(softmax, "W", [[1, 0], [0, 0], [0, 0]]).arch.symmetries()
+    part = held(softmax, "W", [[1, 0], [0, 0], [0, 0]]).arch
+    assert list(part.symmetries()) == ["translation y of 2 of 3 coordinates"]
+    proofs.invariance(part, part.symmetries()["translation y of 2 of 3 coordinates"]).require("proved")
+    proofs.invariance(part, softmax.symmetries()["translation y"]).require("refuted")
     assert list(Pinning(softmax, {}, {}).arch.symmetries()) == ["translation y"]
 
 

@@ -86,7 +86,8 @@ class Pinning:
         times unit k to unit i, so g_ik != 0 needs i to be free wherever k is (for the dual, k wherever i is), and what
         is fixed must come out as it was.  So there remain the permutations of units that are free in the same places
         and fixed at the same values, up to a scale or sign where the activation has one, and the scales and signs of
-        units whose fixed values are all 0.  A symmetry that is no axis action is listed if all of it remains.
+        units whose fixed values are all 0.  A symmetry that is no axis action is listed if all of it remains; of a
+        translation, the coordinates that move nothing held.
 
         Not listed: what a unit gains that the fixed values cut off from the output (all its weights there are 0); and
         elements that act on several spaces at once, see `rigid`.  Raises ValueError where a part of a larger group (GL,
@@ -94,7 +95,7 @@ class Pinning:
         """
         base = self.base
         kept = [sym for s in base.activations if self._touches(s) for sym in self._remaining(s)]
-        kept += [sym for sym in base.tied if self._is_left_by(sym)]
+        kept += [left for sym in base.tied for left in self._left_of(sym)]
 
         def forward(theta: Params, x: M, sigma: Mapping[str, Callable[[M], M]]) -> M:
             return base.forward(self.whole(theta), x, {**base.functions(), **sigma})
@@ -145,6 +146,30 @@ class Pinning:
         if len(set(units.values())) == 1:
             return sym
         return with_scales(sym, [units.get(i, Fraction(1)) for i in range(n)])
+
+    def _left_of(self, sym: Symmetry) -> list[Symmetry]:
+        if self._is_left_by(sym):
+            return [sym]
+        free = self._loose(sym) if sym.group.name == "translation" else []
+        if not free:
+            return []
+        n = sym.group.n
+        group = _on(groups.translation(len(free)), [*free, n - 1], n)
+        return [replace(sym, name=f"{sym.name} of {len(free)} of {n - 1} coordinates", group=group)]
+
+    def _loose(self, sym: Symmetry) -> list[int]:
+        """The coordinates of a translation that move nothing held: a random sum of what is held has no slope there."""
+        generator, n = torch.Generator().manual_seed(0), sym.group.n
+        theta, eye = self.base.init(generator), torch.eye(n, dtype=torch.float64)
+        drawn = {k: torch.randn(v.shape, generator=generator, dtype=torch.float64) for k, v in self.free.items()}
+
+        def held(v: Tensor) -> Tensor:
+            shift = torch.nn.functional.pad(v[:, None], (n - 1, 0, 0, 1))
+            moved = sym.act(Elem(eye + shift, eye - shift), theta)
+            return torch.stack([((1 - self.free[k].cpu()) * w * moved[k]).sum() for k, w in drawn.items()]).sum()
+
+        slope = torch.func.grad(held)(torch.zeros(n - 1, dtype=torch.float64))
+        return (slope == 0).nonzero().flatten().tolist()
 
     def _is_left_by(self, sym: Symmetry) -> bool:
         """Whether a random element, and so all of the component it lies in, maps what is held to itself."""
