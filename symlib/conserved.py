@@ -76,6 +76,7 @@ def momentum_map(sym: Symmetry, theta: Params) -> Float[torch.Tensor, "*members 
     Source: ours; the moment map of the action for the Euclidean metric.
     """
     check_params(theta, sym.shapes, f"momentum map of {sym.name!r}")
+    _check_learned(sym, f"momentum map of {sym.name!r}")
     zero = {k: torch.zeros_like(theta[k]) for k in sym.shapes}
 
     def one(theta: Params, zero: Params) -> torch.Tensor:
@@ -105,7 +106,8 @@ def charges(sym: Symmetry, shapes: Shapes | None = None) -> list[Charge]:
     exact in float64 for whole coefficients, and each solution is verified at further probes.  A discrete group has no
     charges; rotations have generators but no charges.
 
-    Raises ValueError when `shapes` are not those of the symmetry, or when the action is not affine in the parameters.
+    Raises ValueError when `shapes` are not those of the symmetry, when the action is not affine in the parameters, or
+    when it moves what is measured and not learned.
 
     Source: Zhao et al., arXiv 2210.17216; Marcotte, Gribonval, Peyre, arXiv 2307.00144.
     """
@@ -118,7 +120,7 @@ def isometries(sym: Symmetry) -> list[ImmutableSparseMatrix]:
     """A basis of the Lie algebra elements A that move the parameters rigidly: <u, X_A(v)> + <v, X_A(u)> = 0.
 
     They are what Noether's own theorem asks for: along theta'' = -tau theta' - grad L, each keeps the angular momentum
-    exp(tau t) <theta', X_A(theta)>.  Raises ValueError when the action is not affine in the parameters.
+    exp(tau t) <theta', X_A(theta)>.  Raises ValueError as `charges` does.
 
     Source: Noether 1918; Marcotte, Gribonval, Peyre, arXiv 2405.12888 (momentum flows).
     """
@@ -132,6 +134,7 @@ def _elements(sym: Symmetry, sign: int) -> list[ImmutableSparseMatrix]:
     """
     if sym.group.dimension == 0:
         return []
+    _check_learned(sym, f"charges of {sym.name!r}")
     basis = sym.group.algebra_tensor()
     if sym.space:
         rows = _axis_solutions(sym.group.n, sign, tuple(map(tuple, basis.flatten(1).tolist())))
@@ -140,6 +143,17 @@ def _elements(sym: Symmetry, sign: int) -> list[ImmutableSparseMatrix]:
     n = sym.group.n
     found = (rows @ basis.flatten(1)).reshape(-1, n, n)
     return [ImmutableSparseMatrix(n, n, {tuple(ij): int(A[tuple(ij)]) for ij in A.nonzero().tolist()}) for A in found]
+
+
+def _check_learned(sym: Symmetry, where: str) -> None:
+    """Raise ValueError when a continuous symmetry moves running statistics, which gradient flow does not."""
+    if not sym.state or not sym.group.dimension:
+        return
+    ones = {k: torch.ones(s, dtype=torch.float64) for k, s in sym.shapes.items()}
+    basis = sym.group.algebra_tensor()
+    X = sym.generator(torch.einsum("a,aij->ij", torch.arange(1, len(basis) + 1).to(basis), basis), ones)
+    if moved := [k for k in sorted(sym.state) if bool(X[k].any())]:
+        raise ValueError(f"{where}: it moves {', '.join(moved)}, which are measured and not learned by gradient flow")
 
 
 @lru_cache

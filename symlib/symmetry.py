@@ -27,9 +27,9 @@ LIMIT = 2**27  # float64 numbers in one matrix: 1 GiB
 class Symmetry:
     """A claim that the group acts on the parameters without changing the network function.
 
-    `act(element, theta)` returns new parameters; `shapes` says which parameters it is for, and
-    `space` which space of an axis table it acts on (empty for any other action).  The claim may be false:
-    `proofs.invariance` proves or refutes it, `checks.assert_laws` tests it.
+    `act(element, theta)` returns new parameters; `shapes` says which parameters it is for, `space` which space of an
+    axis table it acts on (empty for any other action), and `state` which entries are measured and not learned.  The
+    claim may be false: `proofs.invariance` proves or refutes it, `checks.assert_laws` tests it.
 
     Source: Zhao, Walters, Yu, arXiv 2506.13018, Definition 1.
     """
@@ -40,6 +40,7 @@ class Symmetry:
     shapes: Shapes
     source: str = "ours"
     space: str = ""
+    state: frozenset[str] = frozenset()
 
     def __call__(self, element: Elem, theta: Params) -> dict[str, M]:
         """The transformed parameters g . theta.

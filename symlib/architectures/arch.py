@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -112,15 +112,14 @@ class Arch:
         group = family(sizes[-1])
         if len(sizes) > 1:
             group = groups.blocks(group, math.prod(sizes[:-1]))
-        return from_axes(
-            self.axes, space, group, shapes=self.shapes, source="Zhao, Walters, Yu, arXiv 2506.13018, section 2"
-        )
+        source = "Zhao, Walters, Yu, arXiv 2506.13018, section 2"
+        return replace(from_axes(self.axes, space, group, shapes=self.shapes, source=source), state=self.state)
 
     def symmetries(self) -> dict[str, Symmetry]:
         """The known symmetries, derived from axes and activations, then those that are no axis action."""
         derived = [self.claim(s, f) for s, a in self.activations.items() for f in named_activation(a).families]
         moving = [s for s in derived if s.group.dimension or s.group.discrete]  # not the trivial group, as S_1 is
-        return {s.name: s for s in (*moving, *self.tied)}
+        return {s.name: s for s in (*moving, *(replace(s, state=self.state) for s in self.tied))}
 
     def check(self, theta: Params, x: torch.Tensor, *, finite: bool = True) -> None:
         """Raise ValueError unless theta are parameters of this architecture and x an input of it, finite ones."""

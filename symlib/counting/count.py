@@ -98,6 +98,11 @@ class Task:
     orders: int
     force: bool
 
+    def __post_init__(self) -> None:
+        if self.arch.state:
+            named = ", ".join(sorted(self.arch.state))
+            raise ValueError(f"{self.what}: {named} are measured and not learned, a count has no place for them")
+
     @property
     def dimension(self) -> int:
         """The dimension of the state."""
