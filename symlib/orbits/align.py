@@ -12,13 +12,13 @@ from symlib.activations import Family, monomial
 from symlib.architectures import Arch
 from symlib.groups import Elem
 from symlib.guards import check_generator, check_known, check_positive
-from symlib.orbits.moves import Move, carry, identity, moved, places
+from symlib.orbits.ascent import Pair, ascend, rows
+from symlib.orbits.moves import Move, carry, identity, moved
 from symlib.orbits.scores import best_move
 from symlib.symmetry import Axes, Params, check_params
 
 Theta = dict[str, Tensor]
 METHODS = ("weights", "activations")
-PROGRESS = 1e-12  # of |a| |b|: a smaller gain is rounding
 AGREES = 1e-9  # relative difference of outputs that is still rounding
 
 
@@ -82,12 +82,13 @@ def align(
         arch.check(a, inputs.double().cpu())
         found = _match_outputs(arch, a, b, families, inputs.double().cpu(), generator)
     else:
-        found = None
+        learned, found = {k: v for k, v in arch.axes.items() if k not in arch.state}, None
+        pair = Pair(learned, a, b, families)
         for i in range(restarts):
             start = {
                 s: _random(arch.size(s), f, generator) if i else identity(arch.size(s)) for s, f in families.items()
             }
-            run = _ascend(arch, a, b, start, families, generator, max_sweeps)
+            run = ascend(pair, start, generator, max_sweeps)
             found = run if found is None or run[1][-1] > found[1][-1] else found
         assert found is not None
     moves, objective = found
@@ -114,74 +115,6 @@ def _random(n: int, families: tuple[Family, ...], generator: torch.Generator) ->
     return Move(order, 1 - 2 * flips if groups.sign_flip in families else torch.ones_like(flips))
 
 
-def _rows(value: Tensor, axis: int) -> Tensor:
-    return value.movedim(axis, 0).flatten(1)
-
-
-def _ascend(
-    arch: Arch,
-    a: Theta,
-    b: Theta,
-    moves: dict[str, Move],
-    families: Mapping[str, tuple[Family, ...]],
-    generator: torch.Generator,
-    max_sweeps: int,
-) -> tuple[dict[str, Move], list[float]]:
-    """Coordinate ascent from some moves: the moves that it ends at and the objective, before and after each sweep.
-
-    A space is visited again only when one that it shares a tensor with has moved, and only products that changed are
-    formed again.
-    """
-    axes = {k: labels for k, labels in arch.axes.items() if k not in arch.state}
-    at, moves = {s: places(axes, s) for s in moves}, dict(moves)
-    products: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
-
-    def worth(k: str) -> float:
-        gb, old = moved(axes[k], b[k], moves).flatten(), b[k].flatten()
-        return float(gb @ a[k].flatten() - gb @ gb / 2 + old @ old / 2)
-
-    def product(k: str, axis: int) -> tuple[Tensor, Tensor]:
-        if (k, axis) not in products:
-            rows = _rows(moved(axes[k], b[k], moves, but=axis), axis)
-            products[k, axis] = _rows(a[k], axis) @ rows.T, rows.square().sum(dim=1)
-        return products[k, axis]
-
-    def proposal(space: str) -> Move:
-        n = arch.size(space)
-        sums = [[torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)] for _ in range(2)]
-        for k, axis, dual in at[space]:
-            sums[dual] = [old + new for old, new in zip(sums[dual], product(k, axis), strict=True)]
-        (q, r), (u, v) = sums
-        return best_move(q, u, r, v, families[space])
-
-    values = {k: worth(k) for k in axes}
-    least = PROGRESS * math.prod(math.hypot(*(float(t[k].norm()) for k in axes)) for t in (a, b))
-    objective, waiting, spaces = [math.fsum(values.values())], set(moves), list(moves)
-    while len(objective) <= max_sweeps:
-        for i in torch.randperm(len(spaces), generator=generator, device=generator.device).tolist():
-            space = spaces[i]
-            if space not in waiting:
-                continue
-            waiting.discard(space)
-            before = moves[space]
-            moves[space] = proposal(space)
-            new = {k: worth(k) for k, _, _ in at[space]}
-            if not sum(new[k] - values[k] for k in new) > least:
-                moves[space] = before
-                continue
-            values |= new
-            for k, axis, _ in at[space]:
-                for other, place in list(products):
-                    if other == k and place != axis:
-                        del products[other, place]
-                waiting |= {s for s in spaces if s != space and any(k == p[0] for p in at[s])}
-                waiting |= {space} if sum(p[0] == k for p in at[space]) > 1 else set()
-        objective.append(math.fsum(values.values()))
-        if not objective[-1] - objective[-2] > least:
-            break
-    return moves, objective
-
-
 def _match_outputs(
     arch: Arch,
     a: Theta,
@@ -203,7 +136,7 @@ def _match_outputs(
     for space, kinds in families.items():
         n, move = arch.size(space), shuffled[space]
         axis = _unit_axis(right[space], other[space], move, f"align: the outputs of {space} of {arch.name}")
-        ha, hb = _rows(left[space], axis), _rows(right[space], axis)
+        ha, hb = rows(left[space], axis), rows(right[space], axis)
         zero, norms = torch.zeros(n, dtype=torch.float64), hb.square().sum(dim=1)
         moves[space] = best_move(ha @ hb.T, torch.zeros(n, n, dtype=torch.float64), norms, zero, kinds)
         for total, g in ((before, identity(n)), (after, moves[space])):

@@ -53,13 +53,14 @@ class Move:
         eye = torch.eye(len(self.order), dtype=torch.float64)[self.order]
         return Elem(self.scale[:, None] * eye, (eye / self.scale[:, None]).T)
 
-    def act(self, value: Tensor, axis: int, *, dual: bool = False) -> Tensor:
-        """A tensor with one axis moved, by the dual element if asked."""
-        out = value.index_select(axis, self.order.to(value.device))
-        if (self.scale == 1).all():
+    def act(self, value: Tensor, axis: int, *, dual: bool = False, units: Tensor | None = None) -> Tensor:
+        """A tensor with one axis moved, by the dual element if asked; of the result some units alone if named."""
+        order, scale = (self.order, self.scale) if units is None else (self.order[units], self.scale[units])
+        out = value.index_select(axis, order.to(value.device))
+        if (scale == 1).all():
             return out
-        scale = (1 / self.scale if dual else self.scale).to(value)
-        return out * scale.reshape([-1 if i == axis % value.ndim else 1 for i in range(value.ndim)])
+        by = (1 / scale if dual else scale).to(value)
+        return out * by.reshape([-1 if i == axis % value.ndim else 1 for i in range(value.ndim)])
 
 
 def identity(n: int) -> Move:
