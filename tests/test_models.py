@@ -15,6 +15,7 @@ from torch.func import grad, stack_module_state, vmap
 from symlib import architectures, checks, groups, models
 from symlib.conserved import charges
 from symlib.dynamics import cross_entropy, descend
+from symlib.models.parts import along_parts
 from symlib.models.parts import behind as behind_a_norm
 from symlib.models.transformer import Attention, TransformerLayer
 from symlib.symmetry import Symmetry, flatten, from_axes, inner
@@ -30,9 +31,16 @@ def seeded(seed=0):
 BUILD = {
     "mlp, relu": lambda g: models.MLP((3, 4, 3, 2), "relu", generator=g),
     "mlp, tanh, no bias": lambda g: models.MLP((3, 4, 2), "tanh", bias=False, generator=g),
+    "mlp, layer norm": lambda g: models.MLP((3, 4, 3, 2), "relu", norm="layer", generator=g),
+    "mlp, batch norm": lambda g: models.MLP((3, 4, 2), "tanh", norm="batch", generator=g),
     "convolutional": lambda g: models.ConvNet((2, 3, 4), 3, size=4, generator=g),
     "convolutional, tanh": lambda g: models.ConvNet((1, 3, 2), 3, size=4, activation="tanh", generator=g),
     "convolutional, two groups": lambda g: models.ConvNet((1, 4, 6), 3, size=4, groups=2, generator=g),
+    "convolutional, batch norm": lambda g: models.ConvNet((1, 3, 2), 3, size=4, norm="batch", generator=g),
+    "vgg": lambda g: models.VGG(2, ((3,), (4, 2)), 3, size=4, dense=(3,), generator=g),
+    "vgg, two groups": lambda g: models.VGG(1, ((4, 6),), 3, size=2, groups=2, activation="tanh", generator=g),
+    "vgg, batch norm": lambda g: models.VGG(1, ((3,), (2, 3)), 3, size=8, norm="batch", generator=g),
+    "residual, batch norm": lambda g: models.ResNet((1, 2, 3), 1, 3, size=4, norm="batch", generator=g),
     "residual": lambda g: models.ResNet((1, 2, 3), 2, 3, size=4, generator=g),
     "residual, two groups": lambda g: models.ResNet((1, 4, 4), 1, 3, size=4, groups=2, activation="gelu", generator=g),
     "transformer": lambda g: models.VisionTransformer(
@@ -59,11 +67,27 @@ CHANNELS = ("the norms of c1", "the norms of c2")
 KNOWN = {
     "mlp, relu": {"permutation h1", "rescaling h1", "permutation h2", "rescaling h2"},
     "mlp, tanh, no bias": {"permutation h1", "sign flip h1"},
+    "mlp, layer norm": {
+        *(f"{group} {h}" for group in ("permutation", "translation") for h in ("h1", "h2")),
+        *behind("rescaling", "the norm of h1", "the norm of h2"),
+    },
+    "mlp, batch norm": {"permutation h1", "translation h1", *behind("sign flip", "the norm of h1")},
     "convolutional": {"permutation c1", "permutation c2", *behind("rescaling", *CHANNELS)},
     "convolutional, tanh": {"permutation c1", "permutation c2", *behind("sign flip", *CHANNELS)},
     "convolutional, two groups": {
         *(f"{group} {c}" for group in ("permutation^2", "permutation of groups") for c in ("c1", "c2")),
         *behind("rescaling", *CHANNELS),
+    },
+    "convolutional, batch norm": {"permutation c1", "permutation c2", *behind("rescaling", *CHANNELS)},
+    "vgg": {
+        *(f"{group} {c}" for group in ("permutation", "translation") for c in ("c1", "c2", "c3")),
+        *behind("rescaling", *CHANNELS, "the norms of c3"),
+        "permutation h1",
+        "rescaling h1",
+    },
+    "vgg, two groups": {
+        *(f"{g} {c}" for g in ("permutation^2", "permutation of groups", "translation") for c in ("c1", "c2")),
+        *behind("sign flip", "the norms of c1"),  # a pooling follows on c2
     },
     "residual": {
         *(f"permutation {s}" for s in ("c1", "c2", "h1", "h2", "h3", "h4")),
@@ -101,11 +125,34 @@ def test_the_symmetries_of_a_model_are_these(name):
 
 
 @pytest.mark.parametrize("name", BUILD)
-def test_the_table_names_exactly_the_parameters(name):
+def test_the_table_names_exactly_the_parameters_and_the_state(name):
     model = BUILD[name](seeded())
-    shapes = {k: tuple(p.shape) for k, p in model.named_parameters()}
-    assert model.arch.shapes == shapes and model.arch.axes.keys() == shapes.keys()
-    assert all(len(model.arch.axes[k]) == len(s) for k, s in shapes.items())
+    arch, shapes = model.arch, {k: tuple(p.shape) for k, p in model.state_dict().items()}
+    assert arch.shapes == shapes and arch.axes.keys() == shapes.keys()
+    assert all(len(arch.axes[k]) == len(s) for k, s in shapes.items())
+    assert arch.parameters == sum(p.numel() for p in model.parameters())
+    assert arch.state == dict(model.named_buffers()).keys() == {k for k in shapes if "running" in k}
+    assert bool(arch.state) == ("batch norm" in name)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_state_is_drawn_positive(name):
+    theta = ARCHES[name].init(seeded(), members=4)
+    assert all(bool((theta[k] > 0).all()) for k in ARCHES[name].state)
+
+
+def test_the_translations_that_norms_take_off_are_counted_by_hand():
+    """A LayerNorm: rows and a bias, one number each; a GroupNorm: one a group; a BatchNorm: one a channel."""
+    dims = {
+        ("mlp, layer norm", "h1"): 3 + 1,
+        ("mlp, layer norm", "h2"): 4 + 1,
+        ("mlp, batch norm", "h1"): 4,
+        ("vgg", "c2"): 1,
+        ("vgg, two groups", "c1"): 2,
+        ("vgg, batch norm", "c3"): 3,
+    }
+    for (name, space), dimension in dims.items():
+        assert ARCHES[name].symmetries()[f"translation {space}"].group.dimension == dimension
 
 
 def test_the_residual_network_has_the_axis_table_of_git_re_basin():
@@ -153,6 +200,16 @@ def claimed(name, space, family):
     return ARCHES[name], ARCHES[name].claim(space, family)
 
 
+def behind_the_norm(name, space, family):
+    arch = ARCHES[name]
+    return arch, behind_a_norm(arch.axes, space, family, arch.shapes, "norm")
+
+
+def bias_alone(name, parts):
+    arch = ARCHES[name]
+    return arch, along_parts(("layers.0.bias",), "h1", parts, arch.shapes)
+
+
 def norm_rotated():
     arch = ARCHES["transformer"]
     table = {k: v for k, v in arch.axes.items() if k.startswith(("norm", "head"))}
@@ -178,6 +235,16 @@ WRONG = {
     "channels rotated": claimed("convolutional", "c1", groups.orthogonal),
     "all permutations with two groups": claimed("convolutional, two groups", "c1", groups.permutation),
     "all permutations of a stream with two groups": claimed("residual, two groups", "c2", groups.permutation),
+    "channels without their running mean": relabelled(
+        "convolutional, batch norm", "c1", groups.permutation(3), layers__0__norm__running_mean=(None,)
+    ),
+    "channels without their running variance": relabelled(
+        "convolutional, batch norm", "c1", groups.permutation(3), layers__0__norm__running_var=(None,)
+    ),
+    "channels rescaled across a BatchNorm": claimed("convolutional, batch norm", "c1", groups.rescaling),
+    "signs before a pooling": behind_the_norm("vgg, two groups", "c2", groups.sign_flip),
+    "a bias without its running mean": bias_alone("mlp, batch norm", 4),
+    "a bias before a LayerNorm moved in one unit": bias_alone("mlp, layer norm", 4),
     "hidden units mixed": claimed("mlp, relu", "h1", groups.general_linear),
     "ReLU units flipped": claimed("mlp, relu", "h1", groups.sign_flip),
     "tanh units rescaled": claimed("mlp, tanh, no bias", "h1", groups.rescaling),
@@ -219,12 +286,13 @@ def test_the_scale_of_what_enters_a_normalisation_is_a_symmetry_only_without_eps
 def test_the_architecture_computes_what_the_module_does(name, gen):
     model = BUILD[name](gen).double()
     x = checks.inputs(model.arch, gen, F64, 1.0)
-    assert torch.equal(model.arch(dict(model.named_parameters()), x), model(x))
+    found = model.arch(model.state_dict(), x)  # whatever the mode, an architecture is in evaluation mode
+    assert torch.equal(found, model.eval()(x)) and torch.equal(model.arch(model.state_dict(), x), found)
 
 
 @pytest.mark.parametrize("name", BUILD)
 def test_moved_parameters_load_into_the_module(name, gen):
-    model = BUILD[name](gen).double()
+    model = BUILD[name](gen).double().eval()
     x = checks.inputs(model.arch, gen, F64, 1.0)
     before = model(x)
     for sym in model.arch.symmetries().values():
@@ -292,7 +360,7 @@ def test_the_start_is_seeded_and_leaves_the_global_state_alone(name):
         if v.ndim > 1:
             assert not torch.equal(v, other.state_dict()[k])
         else:
-            assert torch.equal(v, torch.full_like(v, "norm" in k and k.endswith("weight")))
+            assert torch.equal(v, torch.full_like(v, "norm" in k and k.endswith(("weight", "running_var"))))
 
 
 def test_weights_have_the_variance_of_one_over_the_inputs(gen):
@@ -307,16 +375,16 @@ def test_weights_have_the_variance_of_one_over_the_inputs(gen):
 
 @pytest.mark.parametrize("name", BUILD)
 def test_a_copy_is_another_network_and_a_state_can_be_read_back(name, gen):
-    model, x = BUILD[name](gen).double(), checks.inputs(ARCHES[name], gen, F64, 1.0)
+    model, x = BUILD[name](gen).double().eval(), checks.inputs(ARCHES[name], gen, F64, 1.0)
     before = model(x)
-    theta = {k: v.detach().clone() for k, v in model.named_parameters()}
+    theta = {k: v.clone() for k, v in model.state_dict().items()}
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(twin(x), before) and twin.arch.shapes == model.arch.shapes
         with torch.no_grad():
             for p in twin.parameters():
                 p.mul_(2)
         assert torch.equal(model(x), before) and torch.equal(twin.arch(theta, x), before)
-    other = BUILD[name](seeded(7)).double()
+    other = BUILD[name](seeded(7)).double().eval()
     assert not torch.equal(other(x), before)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(x), before)
@@ -324,8 +392,9 @@ def test_a_copy_is_another_network_and_a_state_can_be_read_back(name, gen):
 
 @pytest.mark.parametrize("name", BUILD)
 def test_members_under_vmap_are_the_networks_one_by_one(name, gen):
-    members = [BUILD[name](gen).double() for _ in range(3)]
-    arch, theta = members[0].arch, stack_module_state(members)[0]
+    members = [BUILD[name](gen).double().eval() for _ in range(3)]
+    arch, (parameters, buffers) = members[0].arch, stack_module_state(members)
+    theta = {**parameters, **buffers}
     x = checks.inputs(arch, gen, F64, 1.0)
     together, alone = vmap(arch, (0, None))(theta, x), torch.stack([model(x) for model in members])
     assert checks.relative_error(together, alone) <= 1e-12
@@ -337,10 +406,10 @@ def test_members_under_vmap_are_the_networks_one_by_one(name, gen):
 @pytest.mark.parametrize("name", BUILD)
 def test_descent_is_that_of_torch_and_lowers_the_loss(name, gen):
     members = [BUILD[name](gen).double() for _ in range(2)]
-    arch, theta = members[0].arch, stack_module_state(members)[0]
-    x = checks.inputs(arch, gen, F64, 1.0)
+    together, theta = vmap(members[0].batch_forward, (0, None)), stack_module_state(members)[0]
+    x = checks.inputs(members[0].arch, gen, F64, 1.0)
     labels = torch.randint(2, (len(x),), generator=gen)
-    run = descend(lambda theta: cross_entropy(vmap(arch, (0, None))(theta, x).mT, labels), theta, steps=8, lr=0.05)
+    run = descend(lambda theta: cross_entropy(together(theta, x).mT, labels), theta, steps=8, lr=0.05)
     assert bool((run.log["loss"][:, -1] < run.log["loss"][:, 0]).all())
     for m, model in enumerate(members):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
@@ -375,6 +444,11 @@ def vit(**changes):
     return models.VisionTransformer(**{**sizes, **changes})
 
 
+def vgg(**changes):
+    sizes = {"channels": 1, "stages": ((2,), (2,)), "classes": 2, "size": 4, "generator": seeded()}
+    return models.VGG(**{**sizes, **changes})
+
+
 REFUSED = {
     "widths": (lambda: models.MLP((3,), "relu", generator=seeded()), "MLP: widths should be at least 2 positive"),
     "width": (lambda: models.MLP((3, 0), "relu", generator=seeded()), r"MLP: widths should be .* got \(3, 0\)"),
@@ -382,6 +456,20 @@ REFUSED = {
     "radial": (lambda: models.MLP((3, 2), "radial", generator=seeded()), "MLP: activation 'radial' is not elementwise"),
     "no generator": (lambda: models.MLP((3, 2), "relu", generator=None), "MLP: randomness should come from a torch.G"),
     "a seed": (lambda: vit(generator=0), "VisionTransformer: randomness should come from a torch.Generator, got 0"),
+    "norm": (lambda: models.MLP((3, 4, 2), "relu", norm="group", generator=seeded()), "unknown norm of an MLP 'group'"),
+    "conv norm": (
+        lambda: models.ConvNet((1, 4), 2, size=4, norm="layer", generator=seeded()),
+        "unknown norm of a ConvNet 'layer'; known are group, batch",
+    ),
+    "batch norm with groups": (
+        lambda: models.ResNet((1, 4), 1, 2, size=4, norm="batch", groups=2, generator=seeded()),
+        "ResNet: a BatchNorm has no groups, got groups=2",
+    ),
+    "no stages": (lambda: vgg(stages=()), "VGG: channels and stages should be at least 2 positive"),
+    "an empty stage": (lambda: vgg(stages=((2,), ())), "VGG: stage 2 should be at least 1 positive"),
+    "poolings": (lambda: vgg(size=6), "VGG: poolings and size: 4 should divide 6"),
+    "a dense width": (lambda: vgg(dense=(0,)), "VGG: dense should be at least 0 positive"),
+    "vgg seed": (lambda: vgg(generator=None), "VGG: randomness should come from"),
     "patch": (lambda: vit(patch=3), "VisionTransformer: patch and size: 3 should divide 4"),
     "heads": (lambda: vit(heads=3), "VisionTransformer: heads and dim: 3 should divide 4"),
     "depth": (lambda: vit(depth=0), r"VisionTransformer: \(patch, dim, heads, depth, classes, size, channels\) should"),
