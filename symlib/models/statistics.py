@@ -73,7 +73,7 @@ def reset_statistics(model: nn.Module, theta: Params, x: Tensor) -> dict[str, An
     mode.  The model and `theta` stay as they are.
 
     Raises ValueError for a model without batch normalisation, parameters of another model, a normalisation that the
-    forward pass does not reach exactly once, and statistics that are not finite.
+    forward pass does not reach exactly once or with a single value, and statistics that are not finite.
 
     Source: Ioffe, Szegedy, arXiv 1502.03167, algorithm 2; after merging: Jordan et al., arXiv 2211.08403 (REPAIR).
     """
@@ -87,6 +87,8 @@ def reset_statistics(model: nn.Module, theta: Params, x: Tensor) -> dict[str, An
         if name in seen:
             raise ValueError(f"{where}: the forward pass reaches {name} more than once")
         z = args[0].movedim(1, -1).flatten(0, -2)
+        if len(z) < 2:
+            raise ValueError(f"{where}: {name} is reached by {len(z)} value of each channel, a variance wants two")
         seen[name] = z.mean(dim=0), z.var(dim=0)
 
     def measured(learned: Params) -> dict[str, Tensor]:
