@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symlib import asymmetric, checks, groups, proofs
-from symlib.architectures import attention, conv_block, mlp, softmax_classifier
+from symlib.architectures import attention, conv_block, mlp, multihead_attention, softmax_classifier
 from symlib.asymmetric import AsymmetricLinear, Pinning, rigid, w_asymmetric
+from symlib.counting import functional_dimension
 from symlib.dynamics import LayeredLoss, Pinned, descend, mse
 
 F64 = torch.float64
@@ -396,6 +397,208 @@ def test_what_the_layer_refuses(gen):
             AsymmetricLinear(free, fixed, gen)
     with pytest.raises(ValueError, match="randomness"):
         AsymmetricLinear(torch.ones(2, 3), torch.ones(2, 3), None)
+
+
+# held values that are not 0: the theorem for linear actions
+
+
+CASES = [  # activation, places held in W1 (3 x 2), values, units that can still be exchanged
+    ("relu", [[1, 0], [0, 1], [1, 1]], [[2, 0], [0, 3], [5, 7]], set()),  # masks differ: one entry in a row will do
+    ("relu", [[1, 0], [1, 0], [1, 0]], [[2, 0], [3, 0], [5, 0]], {0, 1, 2}),  # equal masks: one entry is a scale away
+    ("relu", [[1, 0], [1, 0], [1, 0]], [[2, 0], [-3, 0], [5, 0]], {0, 2}),
+    ("relu", [[1, 1], [1, 1], [1, 1]], [[2, 3], [5, 7], [11, 13]], set()),  # two entries, not proportional
+    ("relu", [[1, 1], [1, 1], [1, 1]], [[2, 3], [4, 6], [11, 13]], {0, 1}),  # two entries, proportional: the witness
+    ("tanh", [[1, 0], [1, 0], [1, 0]], [[2, 0], [3, 0], [5, 0]], set()),
+    ("tanh", [[1, 0], [1, 0], [1, 0]], [[2, 0], [-2, 0], [5, 0]], {0, 1}),
+    ("tanh", [[1, 1], [1, 1], [1, 1]], [[2, 3], [2, -3], [-2, 3]], {1, 2}),
+    ("gelu", [[1, 0], [1, 0], [1, 0]], [[2, 0], [3, 0], [5, 0]], set()),
+    ("gelu", [[1, 0], [1, 0], [1, 0]], [[2, 0], [2, 0], [5, 0]], {0, 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "places", "values", "twins"), CASES)
+def test_held_values_leave_the_identity_alone_or_units_that_differ_by_a_scale(kind, places, values, twins, gen):
+    """Every permutation of three units, with the one scale for each that the held values allow, on the function itself.
+
+    g = P diag(c) maps what is held to itself only if c_i F_p(i)j = F_ij; c is a positive scale for relu, a sign for
+    tanh, 1 for gelu.  No two rows of values alike up to such a scale: nothing remains but the identity.
+    """
+    base = mlp((2, 3, 2), kind)
+    net = held(base, "W1", places, values)
+    F, x = net.fixed["W1"], torch.randn(2, 30, generator=gen, dtype=F64)
+    allowed = {"relu": lambda c: c > 0, "tanh": lambda c: abs(c) == 1, "gelu": lambda c: c == 1}[kind]
+    claim, theta = base.claim("h1", groups.permutation), base.init(gen)
+    remaining = set()
+    for p in itertools.permutations(range(3)):
+        first = [int(row.nonzero()[0]) for row in F]
+        below = [float(F[p[i], first[i]]) for i in range(3)]
+        c = [float(F[i, first[i]]) / b if b else math.nan for i, b in enumerate(below)]
+        if not all(map(allowed, c)):
+            continue
+        g = torch.zeros(3, 3, dtype=F64)
+        g[range(3), p] = matrix(c)
+        moved = net.arch(claim(checks.element(g), theta), x)
+        if torch.allclose(moved, net.arch(theta, x), rtol=1e-10, atol=1e-12):
+            remaining.add(p)
+    assert remaining == {p for p in itertools.permutations(range(3)) if all(p[i] == i for i in {0, 1, 2} - twins)}
+    left = net.arch.symmetries()
+    assert bool(left) == bool(twins) and (rigid(net) == (not twins) or places[0] == places[1])
+    for sym in left.values():
+        proofs.invariance(net.arch, sym).require("proved")
+
+
+def test_layer_norm_leaves_the_translation_of_biases(gen):
+    """Biases are not held: in the paper's own network one dimension for each hidden layer remains."""
+    base = mlp((4, 4, 4, 2), "gelu", norm=True)
+    net = w_asymmetric(base, {"W1": 2, "W2": 2, "W3": 1}, kappa=1.0, generator=gen)
+    left = net.arch.symmetries()
+    assert [s for s in left if "W" not in s] == ["translation b1", "translation b2"] and rigid(net)
+    assert [left[s].group.dimension for s in ("translation b1", "translation b2")] == [1, 1]
+    for name, sym in base.symmetries().items():
+        checks_out = name.startswith("translation b")
+        error = checks.invariance_error(net.arch, sym, generator=gen)
+        assert (error <= 1e-10) == checks_out
+    for sym in left.values():
+        checks.assert_laws(net.arch, sym, generator=gen)
+    columns = [(net.free[k] == 1).all(dim=0).nonzero().flatten().tolist() for k in ("W1", "W2")]
+    loose = [s for s in left if "W" in s]
+    assert [left[s].group.dimension for s in loose] == [len(c) for c in columns if c]
+
+
+def test_the_coordinates_of_a_translation_that_nothing_holds(gen):
+    base = mlp((3, 2, 2), "gelu", norm=True)
+    net = held(base, "W1", [[0, 1, 0], [0, 0, 0]], [[0, 2, 0], [0, 0, 0]])
+    (W, b) = net.arch.symmetries().values()
+    assert (W.name, W.group.dimension, b.name) == ("translation W1 of 2 of 3 coordinates", 2, "translation b1")
+    proofs.invariance(net.arch, W).require("proved")
+    checks.assert_laws(net.arch, W, generator=gen)
+    proofs.invariance(net.arch, base.symmetries()["translation W1"]).require("refuted")
+
+
+def test_the_functional_dimension_of_a_normalised_network_lacks_its_translations(gen):
+    base = mlp((3, 4, 2), "gelu", norm=True)
+    net = held(base, "W1", [[0, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]], [[0, 2, 0], [3, 0, 0], [1, 1, 0], [0, 0, 0]])
+    assert list(net.arch.symmetries()) == ["translation W1 of 1 of 3 coordinates", "translation b1"]
+    found = functional_dimension(net.arch, theta_at_start(base, gen), generator=gen)
+    assert found.gap > 1e3 and net.parameters - found.dimension == found.explained == 2
+
+
+def theta_at_start(base, gen):
+    """Scales of norms at 1, as where training starts."""
+    theta = base.init(gen)
+    return {k: torch.ones_like(v) if k[0] == "s" else v for k, v in theta.items()}
+
+
+@pytest.mark.parametrize("kind", ["relu", "gelu", "tanh"])
+def test_what_holding_does_to_the_functional_dimension(kind, gen):
+    """All that learns matters where the held values are not 0; at kappa = 0 the scales of relu remain."""
+    base = mlp((4, 4, 2), kind)
+    for kappa, lost in ((1.0, 0), (0.0, 4 if kind == "relu" else 0)):
+        net = w_asymmetric(base, {"W1": 2, "W2": 1}, kappa=kappa, generator=gen)
+        found = functional_dimension(net.arch, base.init(gen), generator=gen)
+        assert (net.parameters - found.dimension, found.explained) == (lost, lost)
+        assert functional_dimension(net.arch, generator=gen).dimension == found.dimension
+
+
+# automorphisms
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 1.0]))
+def test_automorphisms_are_those_of_a_slow_search_over_all_nodes(seed, kappa):
+    """At kappa = 0: bijections of the hidden nodes, across layers too, that keep edges, inputs and outputs.
+
+    Their layers stay where every hidden node has an edge from the layer before, as the lemma of the paper says.
+    """
+    gen, base = seeded(seed), mlp((2, 2, 3, 1), "gelu", bias=False)
+    free = {k: (torch.rand(s, generator=gen) < 0.7).double() for k, s in base.shapes.items()}
+    for k in ("W1", "W2"):
+        free[k][:, 0] += (free[k].sum(dim=1) == 0).double()
+    fixed = {k: kappa * (1 - v) * torch.randint(1, 3, v.shape, generator=gen) for k, v in free.items()}
+    net = Pinning(base, free, fixed)
+    found = {tuple(q["h1"]) + tuple(2 + i for i in q["h2"]) for q in asymmetric.automorphisms(net)}
+    A = torch.zeros(2, 8, 8, dtype=F64)  # inputs 0 and 1, hidden 2 to 6, output 7
+    for part, values in enumerate((free, fixed)):
+        A[part, 2:4, :2], A[part, 4:7, 2:4], A[part, 7:, 4:7] = (values[k] for k in ("W1", "W2", "W3"))
+    slow = set()
+    for p in itertools.permutations(range(5)):
+        order = [0, 1, *(2 + i for i in p), 7]
+        if torch.equal(A[:, order][:, :, order], A):
+            slow.add(p)
+    assert found == slow
+    assert not rigid(net) or len(found) == 1
+    if kappa == 0 and all(len(free[k].unique(dim=0)) == len(free[k]) for k in ("W1", "W2")):
+        assert len(found) == 1 and rigid(net)  # the theorem: rows that are distinct and not 0
+
+
+def test_automorphisms_of_equal_rows_and_of_large_networks(gen):
+    base = mlp((2, 3, 1), "gelu")
+    twins = held(base, "W1", [[1, 0], [0, 1], [1, 0]])
+    assert asymmetric.automorphisms(twins) == [{"h1": (0, 1, 2)}, {"h1": (2, 1, 0)}]
+    assert len(asymmetric.automorphisms(Pinning(base, {}, {}))) == 6
+    large = mlp((784, 512, 512, 512, 10), "gelu")
+    with pytest.raises(ValueError, match=r"about 10\^3500 products of permutations, more than 1000000; rigid decides"):
+        asymmetric.automorphisms(Pinning(large, {}, {}))
+    with pytest.raises(ValueError, match="spaces of two axes"):
+        asymmetric.automorphisms(Pinning(multihead_attention(2, 2, 2, 1), {}, {}))
+
+
+# holding by hand, and saving
+
+
+def test_masks_by_hand_and_whole_weights(gen):
+    base, mask = mlp((3, 2, 2), "relu"), matrix([[1, 0, 1], [0, 1, 1]])
+    net = w_asymmetric(base, {"W1": mask, "W2": "all"}, kappa={"W1": 1.0, "W2": 0.5}, generator=gen)
+    assert torch.equal(net.free["W1"], mask) and not net.free["W2"].any() and net.fixed["W2"].all()
+    assert net.parameters == base.parameters - 2 - 4 and not net.arch.symmetries()
+    assert torch.equal(net.fixed["W1"] != 0, mask == 0)
+
+
+def test_whole_filters(gen):
+    base = conv_block((4, 3, 2), 3, size=8)
+    net = w_asymmetric(base, {"W1": 2, "W2": 4}, kappa=1.0, generator=gen, filters=["W1"])
+    filters = net.free["W1"].flatten(2)
+    assert torch.equal(filters.amin(dim=2), filters.amax(dim=2)) and ((1 - filters[..., 0]).sum(dim=1) == 2).all()
+    assert net.parameters == base.parameters - 3 * 2 * 9 - 2 * 4 and rigid(net) and not net.arch.symmetries()
+
+
+@pytest.mark.parametrize(
+    ("fixed", "filters", "message"),
+    [
+        ({"W1": 3}, (), 'W1; "all" holds a whole weight'),
+        ({"W1": "most"}, (), "unknown way to hold W1, beside a number and a mask: 'most'; known are all"),
+        ({"W1": torch.ones(4, 3)}, (), "rows 0 and 1 of the mask of W1 are equal, they can be exchanged"),
+        ({"W1": matrix([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 0, 1]])}, (), "rows 1 and 3 of the mask of W1 are equal"),
+        ({"W1": matrix([[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 1]])}, (), "the mask of W1 holds all of row 1"),
+        ({"W1": torch.ones(3, 4)}, (), "the mask of W1 should be 0 or 1 of shape"),
+        ({"W1": torch.full((4, 3), 0.5)}, (), "the mask of W1 should be 0 or 1 of shape"),
+        ({"W1": 2}, ("W1",), "unknown kernel among those that hold filters 'W1'"),
+    ],
+)
+def test_masks_that_are_refused(fixed, filters, message, gen):
+    with pytest.raises(ValueError, match=message):
+        w_asymmetric(mlp((3, 4, 2), "relu"), fixed, kappa=1.0, generator=gen, filters=filters)
+
+
+def test_masks_are_saved_beside_the_parameters(gen, tmp_path):
+    net = w_asymmetric(mlp((4, 4, 2), "relu"), {"W1": 2, "W2": 1}, kappa=1.0, generator=gen)
+    theta, x = net.base.init(gen), torch.randn(4, 9, generator=gen, dtype=F64)
+    torch.save({**theta, **net.state()}, tmp_path / "net.pt")
+    state = torch.load(tmp_path / "net.pt")
+    again = Pinning.from_state(net.base, state)
+    assert torch.equal(again.arch({k: state[k] for k in theta}, x), net.arch(theta, x))
+    assert torch.equal(copy.deepcopy(net).arch(theta, x), net.arch(theta, x))
+    with pytest.raises(ValueError, match=r"lacks free\.\* and fixed\.\*; it has W1, b1, W2, b2"):
+        Pinning.from_state(net.base, theta)
+    for lost in ("free.W1", "fixed.W2"):
+        with pytest.raises(ValueError, match=f"of relu network 4-4-2 lacks {lost}; it has"):
+            Pinning.from_state(net.base, {k: v for k, v in state.items() if k != lost})
+
+
+def test_a_layer_without_its_masks_is_not_loaded(layer):
+    state = {k: v for k, v in layer.state_dict().items() if k in ("learned", "bias")}
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "free", "fixed"'):
+        layer.load_state_dict(state)
 
 
 def test_the_names_are_those_of_the_package():
