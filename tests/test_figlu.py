@@ -1,5 +1,6 @@
 """Fixed gates: the linear maps that commute with one are those of the theorem, by a search that does not know it."""
 
+import copy
 import itertools
 import math
 from fractions import Fraction
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from symlib import asymmetric, checks, groups, models, proofs
 from symlib.architectures import attention, conv_block, mlp
-from symlib.asymmetric import Gated, figlu, figlu_equivariances, sigma_asymmetric
+from symlib.asymmetric import FiGLU, Gated, figlu, figlu_equivariances, sigma_asymmetric
 from symlib.counting import functional_dimension
 
 F64 = torch.float64
@@ -305,6 +306,23 @@ def test_networks_without_a_place_for_a_gate(gen):
         Gated(mlp((2, 2, 2), "relu"), {"h1": torch.ones(3, 3)})
     with pytest.raises(ValueError, match="the matrix of h1 holds 4 NaN"):
         Gated(mlp((2, 2, 2), "relu"), {"h1": torch.full((2, 2), math.nan)})
+
+
+def test_the_gate_as_a_layer_is_saved_copied_and_batched(gen, tmp_path):
+    F, x = torch.randn(3, 3, generator=gen, dtype=F64), torch.randn(4, 2, 3, generator=gen, dtype=F64)
+    layer = FiGLU(F)
+    assert torch.allclose(layer(x), torch.sigmoid(x @ F.T) * x, rtol=1e-13) and not list(layer.parameters())
+    assert torch.allclose(torch.func.vmap(layer)(x), layer(x), rtol=1e-13)
+    images = torch.randn(2, 3, 4, 4, generator=gen, dtype=F64)
+    assert torch.allclose(FiGLU(F, axis=-3)(images), figlu(images, F, -3), rtol=1e-13)
+    torch.save(layer.state_dict(), tmp_path / "gate.pt")
+    other = FiGLU(torch.eye(3, dtype=F64))
+    other.load_state_dict(torch.load(tmp_path / "gate.pt"))
+    assert torch.equal(other(x), layer(x)) and torch.equal(copy.deepcopy(layer)(x), layer(x))
+    with pytest.raises(ValueError, match="FiGLU: the matrix should be square"):
+        FiGLU(torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        layer.load_state_dict({})
 
 
 # what it does to the dimension

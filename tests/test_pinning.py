@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symlib import asymmetric, checks, groups, proofs
+from symlib import asymmetric, checks, groups, models, proofs
 from symlib.architectures import attention, conv_block, mlp, multihead_attention, softmax_classifier
-from symlib.asymmetric import AsymmetricLinear, Pinning, rigid, w_asymmetric
+from symlib.asymmetric import AsymmetricConv2d, AsymmetricLinear, Pinning, rigid, w_asymmetric
 from symlib.counting import functional_dimension
 from symlib.dynamics import LayeredLoss, Pinned, descend, mse
 
@@ -131,6 +131,14 @@ def test_what_w_asymmetric_refuses(fixed, kappa, message, gen):
 def test_pinnings_that_are_refused(free, fixed, message):
     with pytest.raises(ValueError, match=message):
         Pinning(mlp((2, 3, 1), "relu"), free, fixed)
+
+
+def test_running_statistics_are_not_held(gen):
+    base = models.MLP((2, 3, 1), "relu", norm="batch", generator=gen).arch
+    (name, *_) = sorted(base.state)
+    zero = torch.zeros(base.shapes[name])
+    with pytest.raises(ValueError, match=f"unknown parameter of .* {name!r}"):
+        Pinning(base, {name: zero}, {name: zero})
 
 
 # training
@@ -391,7 +399,34 @@ def test_the_layer_is_saved_copied_and_batched(layer, gen, tmp_path):
         assert torch.allclose(out[m], x @ weight.T + own["bias"], rtol=1e-12)
 
 
+@pytest.fixture
+def convolution(gen):
+    net = w_asymmetric(conv_block((4, 3, 1), 3), {"W1": 2}, kappa=1.0, generator=gen, filters=["W1"])
+    return AsymmetricConv2d(net.free["W1"], net.fixed["W1"], gen, stride=2, padding=1)
+
+
+def test_a_convolution_with_whole_filters_held(convolution, gen, tmp_path):
+    x = torch.randn(5, 4, 8, 8, generator=gen, dtype=F64)
+    kernel = torch.where(convolution.free == 1, convolution.learned, convolution.fixed)
+    slow = torch.nn.functional.conv2d(x, kernel, convolution.bias, stride=2, padding=1)
+    assert slow.shape == (5, 3, 4, 4) and torch.allclose(convolution(x), slow, rtol=1e-13)
+    assert all(float(v.detach().abs().max()) <= 36**-0.5 for v in convolution.parameters())
+    convolution(x).square().sum().backward()
+    assert not convolution.learned.grad[convolution.free == 0].any()
+    torch.save(convolution.state_dict(), tmp_path / "layer.pt")
+    other = AsymmetricConv2d(torch.ones_like(kernel), torch.zeros_like(kernel), gen, stride=2, padding=1)
+    other.load_state_dict(torch.load(tmp_path / "layer.pt"))
+    assert torch.equal(other(x), convolution(x)) and torch.equal(copy.deepcopy(convolution)(x), convolution(x))
+    theta = {k: torch.randn(3, *v.shape, generator=gen, dtype=F64) for k, v in convolution.named_parameters()}
+    out = torch.func.vmap(lambda t: torch.func.functional_call(convolution, t, (x,)))(theta)
+    own = {k: v[1] for k, v in theta.items()}
+    assert torch.allclose(out[1], torch.func.functional_call(convolution, own, (x,)), rtol=1e-12)
+
+
 def test_what_the_layer_refuses(gen):
+    for free, fixed in ((torch.ones(2, 3, 3, 3), torch.ones(3, 2, 3, 3)), (torch.ones(2, 3), torch.ones(2, 3))):
+        with pytest.raises(ValueError, match="AsymmetricConv2d: free and fixed should be kernels of one shape"):
+            AsymmetricConv2d(free, fixed, gen)
     for free, fixed in ((torch.ones(2, 3), torch.ones(3, 2)), (torch.ones(3), torch.ones(3))):
         with pytest.raises(ValueError, match="matrices of one shape"):
             AsymmetricLinear(free, fixed, gen)

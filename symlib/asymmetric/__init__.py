@@ -8,7 +8,9 @@ from symlib.asymmetric.decay import syre as syre
 from symlib.asymmetric.gates import Gated as Gated
 from symlib.asymmetric.gates import figlu as figlu
 from symlib.asymmetric.gates import sigma_asymmetric as sigma_asymmetric
+from symlib.asymmetric.layers import AsymmetricConv2d as AsymmetricConv2d
 from symlib.asymmetric.layers import AsymmetricLinear as AsymmetricLinear
+from symlib.asymmetric.layers import FiGLU as FiGLU
 from symlib.asymmetric.masks import densest_mask as densest_mask
 from symlib.asymmetric.masks import w_asymmetric as w_asymmetric
 from symlib.asymmetric.pinning import Pinning as Pinning

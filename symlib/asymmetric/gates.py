@@ -49,6 +49,10 @@ class Gated:
 
     def __post_init__(self) -> None:
         known = gateable(self.base)
+        if "x" not in self.base.input_axes:
+            raise ValueError(
+                f"gates: an axis of the inputs of {self.base.name} should be x, got {self.base.input_axes}"
+            )
         for space, F in self.matrices.items():
             check_known(space, known, f"space with an activation of {self.base.name}")
             n = self.base.size(space)

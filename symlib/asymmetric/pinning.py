@@ -38,8 +38,9 @@ class Pinning:
     fixed: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
+        learned = [k for k in self.base.shapes if k not in self.base.state]
         for k in {**self.free, **self.fixed}:
-            check_known(k, self.base.shapes, f"parameter of {self.base.name}")
+            check_known(k, learned, f"parameter of {self.base.name}")
             got = [tuple(part[k].shape) if k in part else None for part in (self.free, self.fixed)]
             if got != [tuple(self.base.shapes[k])] * 2:
                 raise ValueError(f"pinning: {k} has shape {self.base.shapes[k]}, free and fixed have {got}")
