@@ -1,8 +1,9 @@
 """Aligning two networks of one architecture: the element of its symmetries that carries one closest to the other."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,10 +49,11 @@ def align(
     generator: torch.Generator,
     method: str = "weights",
     inputs: Tensor | None = None,
+    scales: bool = True,
     restarts: int = 1,
     max_sweeps: int = 100,
 ) -> Alignment:
-    """The network b carried toward a by a permutation, with signs or positive scales, in each hidden space.
+    """The network b carried toward a by a permutation in each hidden space, with signs and scales where there are any.
 
     "weights" maximises <a, g b> - |g b|^2 / 2 + |b|^2 / 2 over all learned parameters, biases and norms too: the inner
     product for permutations and signs, minus half of |a - g b|^2 up to a constant with scales.  Space by space, in
@@ -60,8 +62,9 @@ def align(
     the other `restarts` - 1 begin at random permutations and signs, the best is kept.  "activations" maximises the same
     over the outputs of the hidden units at `inputs`, in one assignment a space.
 
-    The moves are those that `arch.activations` allows, of general linear and orthogonal groups the monomial ones; a
-    space of two axes ("m k") stays, and with no space left to move b is returned.  In float64 on the CPU.
+    The moves are those that `arch.activations` allows, of general linear and orthogonal groups the monomial ones;
+    without `scales` they are permutations alone, as published.  A space of two axes ("m k") stays, and with no space
+    left to move the result is b.  In float64 on the CPU; `theta` keeps its dtype and device.
 
     Raises ValueError for parameters of another architecture or with member axes, for NaN or inf, no generator, an
     unknown method, `inputs` that do not fit the method, activations that the forward pass does not take from `sigma`,
@@ -75,8 +78,9 @@ def align(
     check_positive(restarts, "align: restarts")
     check_positive(max_sweeps, "align: max_sweeps")
     if (method == "activations") != (inputs is not None):
-        raise ValueError(f"align: inputs belong to method 'activations', got method {method!r}, inputs {inputs}")
-    families = movable(arch)
+        got = f"method {method!r} {'without' if inputs is None else 'with'} them"
+        raise ValueError(f"align: inputs belong to the method 'activations' and to no other, got {got}")
+    families = movable(arch, scales=scales)
     _check_function(arch, b, {s: _random(arch.size(s), f, generator) for s, f in families.items()}, generator)
     if inputs is not None:
         arch.check(a, inputs.double().cpu())
@@ -84,10 +88,9 @@ def align(
     else:
         learned, found = {k: v for k, v in arch.axes.items() if k not in arch.state}, None
         pair = Pair(learned, a, b, families)
+        plain = {s: (arch.size(s), set(f) - {groups.rescaling}) for s, f in families.items()}
         for i in range(restarts):
-            start = {
-                s: _random(arch.size(s), f, generator) if i else identity(arch.size(s)) for s, f in families.items()
-            }
+            start = {s: _random(n, f, generator) if i else identity(n) for s, (n, f) in plain.items()}
             run = ascend(pair, start, generator, max_sweeps)
             found = run if found is None or run[1][-1] > found[1][-1] else found
         assert found is not None
@@ -96,10 +99,10 @@ def align(
     return Alignment(carry(arch, theta_b, moves), moves, tuple(objective), len(objective) - 1)
 
 
-def movable(arch: Arch) -> dict[str, tuple[Family, ...]]:
+def movable(arch: Arch, *, scales: bool = True) -> dict[str, tuple[Family, ...]]:
     """The hidden spaces whose units may be permuted, each with its permutations, signs and scales.  Source: ours."""
     found = {s: monomial(kind) for s, kind in arch.activations.items() if len(s.split()) == 1}
-    return {s: f for s, f in found.items() if groups.permutation in f}
+    return {s: f if scales else (groups.permutation,) for s, f in found.items() if groups.permutation in f}
 
 
 def _checked(arch: Arch, theta: Params, what: str) -> Theta:
@@ -108,11 +111,12 @@ def _checked(arch: Arch, theta: Params, what: str) -> Theta:
     return {k: v.detach().double().cpu() for k, v in theta.items()}
 
 
-def _random(n: int, families: tuple[Family, ...], generator: torch.Generator) -> Move:
-    """A random permutation with random signs where they are allowed."""
-    draw = {"generator": generator, "device": generator.device}
-    order, flips = torch.randperm(n, **draw).cpu(), torch.randint(0, 2, (n,), **draw).double().cpu()
-    return Move(order, 1 - 2 * flips if groups.sign_flip in families else torch.ones_like(flips))
+def _random(n: int, families: Collection[Family], generator: torch.Generator) -> Move:
+    """A random permutation with random signs, and scales from 1 / e to e, where they are allowed."""
+    draw = partial(torch.rand, n, generator=generator, dtype=torch.float64, device=generator.device)
+    order, flips, logs = (draw().cpu() for _ in range(3))
+    scale = (2 * logs - 1).exp() if groups.rescaling in families else torch.ones_like(logs)
+    return Move(order.argsort(), scale * (flips.round() * 2 - 1) if groups.sign_flip in families else scale)
 
 
 def _match_outputs(

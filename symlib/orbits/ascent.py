@@ -103,7 +103,7 @@ def spaces(labels: tuple[str | None, ...]) -> list[tuple[int, str]]:
 
 def rows(value: Tensor, axis: int) -> Tensor:
     """A tensor as a matrix with one row for each unit of an axis.  Source: ours."""
-    return value.movedim(axis, 0).flatten(1)
+    return value.movedim(axis, 0).reshape(value.shape[axis], -1)
 
 
 def squares(b: Tensor) -> Tensor:
