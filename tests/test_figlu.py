@@ -256,6 +256,18 @@ def test_the_gate_stands_in_every_network_of_an_ensemble(gen):
     assert torch.allclose(net.arch(half, x.float()).double(), slow, rtol=1e-3, atol=1e-4)
 
 
+def test_entries_of_a_gated_network_are_held(gen):
+    base = mlp((4, 4, 2), "relu")
+    gated = sigma_asymmetric(base, generator=gen, scale=1.0)
+    both = asymmetric.w_asymmetric(gated.arch, {"W1": 2, "W2": 1}, kappa=1.0, generator=gen)
+    theta, x = base.init(gen), torch.randn(4, 7, generator=gen, dtype=F64)
+    assert torch.equal(both.arch(theta, x), gated.arch(both.whole(theta), x)) and not both.arch.symmetries()
+    with pytest.raises(ValueError, match=r"activation of h1 is relu network 4-4-2, .*'s own; gates come first"):
+        sigma_asymmetric(
+            asymmetric.w_asymmetric(base, {"W1": 2}, kappa=1.0, generator=gen).arch, generator=gen, scale=1.0
+        )
+
+
 def test_channels_are_gated_pixel_by_pixel(gen):
     base = conv_block((2, 3, 1), 2, size=4)
     net = sigma_asymmetric(base, generator=gen, scale=1.0)

@@ -102,14 +102,18 @@ def sigma_asymmetric(arch: Arch, *, generator: torch.Generator, scale: float | M
     """A sigma-asymmetric network: eta(F z) * z in place of every activation, with fixed F of entries N(0, scale^2).
 
     `scale` is a standard deviation, one for all hidden spaces or one for each of those that get a gate; the paper took
-    1, 1 / sqrt(n) and 0.01 / sqrt(n).  Networks that are to be compared should share the result.
+    1, 1 / sqrt(n) and 0.01 / sqrt(n).  Networks that are to be compared should share the result.  For a network that is
+    W-asymmetric as well, hold entries of the gated one.
 
-    Raises ValueError for no hidden space with an activation, a scale that is not positive and finite, and no generator.
+    Raises ValueError for no hidden space with an activation, a network with gates or entries held already, a scale that
+    is not positive and finite, and no generator.
 
     Source: Lim et al., arXiv 2405.20231, section 2, and its code (scales).
     """
     check_generator(generator, "sigma_asymmetric")
     known = gateable(arch)
+    if own := [s for s, a in arch.activations.items() if a == "own"]:
+        raise ValueError(f"sigma_asymmetric: the activation of {', '.join(own)} is {arch.name}'s own; gates come first")
     scales = scale if isinstance(scale, Mapping) else dict.fromkeys(known, scale)
     if not scales:
         raise ValueError(f"sigma_asymmetric: {arch.name} has no hidden space with an activation to replace")

@@ -204,9 +204,9 @@ def _held(value: M, free: Tensor, fixed: Tensor) -> M:
 def _twins(free: Tensor, fixed: Tensor, dual: Tensor, families: tuple[Family, ...]) -> list[dict[int, Fraction]]:
     """Units that are free in the same places and, but for a scale each (compared exactly), fixed at the same values."""
     alike: dict[tuple, dict[int, Fraction]] = {}
-    same: dict[tuple, list[int]] = {}
-    for i, row in enumerate(free.tolist()):
-        same.setdefault(tuple(row), []).append(i)
+    same: dict[bytes, list[int]] = {}
+    for i, row in enumerate(free.bool().numpy()):
+        same.setdefault(row.tobytes(), []).append(i)
     for places, units in same.items():
         for i in units if len(units) > 1 else ():
             row = [(Fraction(v), d) for v, d in zip(fixed[i].tolist(), dual.tolist(), strict=True)]

@@ -19,10 +19,10 @@ def rigid(pinning: Pinning) -> bool:
     """Whether no element of all hidden spaces at once remains but the identity: True is a proof, False leaves it open.
 
     Elements are a permutation, with the scales and signs of the activation, in every hidden space; inputs, outputs and
-    axes of no hidden space stay.  Permutations: units are told apart that are free in other places (between spaces
-    without scales and signs also: fixed at other values), or so towards units that are told apart (colour refinement);
-    all must be.  Scales: a fixed value that is not 0 ties the scale of its unit to that at its other end; all must be
-    tied, one by one, to inputs or outputs.
+    axes of no hidden space stay, and symmetries that are no axis action are left aside.  Permutations: units are told
+    apart that are free in other places (between spaces without scales and signs also: fixed at other values), or so
+    towards units that are told apart (colour refinement); all must be.  Scales: a fixed value that is not 0 ties the
+    scale of its unit to that at its other end; all must be tied, one by one, to inputs or outputs.
 
     Source: ours, after the induction over layers in Lim et al., arXiv 2405.20231, Theorem 1.
     """
