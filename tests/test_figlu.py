@@ -386,6 +386,34 @@ def test_a_network_of_one_input_has_twins_that_no_linear_map_explains(gen):
     assert functional_dimension(net.arch, theta, generator=gen).dimension == 6  # so the twins are isolated
 
 
+def twin_misfit(F, W, p):
+    """min over scales c of |F C P W - P F W| / |P F W|: 0 if the units can trade places by p, see the next test."""
+    PW, PFW = W[list(p)], (F @ W)[list(p)]
+    columns = torch.cat([F * PW[:, a] for a in range(W.shape[1])])  # F diag(PW_a) c = P F W_a for every input a
+    target = PFW.T.reshape(-1, 1)
+    c = torch.linalg.lstsq(columns, target, driver="gelsd").solution
+    return float((columns @ c - target).norm() / target.norm())
+
+
+@pytest.mark.parametrize(("inputs", "least"), [(1, 0.0), (2, 1e-3), (3, 1e-3)])
+def test_with_two_inputs_almost_every_network_is_alone_with_its_function(inputs, least, gen):
+    """Two layers of any width, no biases, F invertible and commuting with the identity alone, two inputs or more.
+
+    f = sum_i v_i (w_i x) eta(g_i x) with g = F W.  Off a null set the g_i are different up to sign, and f has poles
+    where g_i x is an odd multiple of i pi, with v_i w_i as residue.  A network of the same function has the same poles:
+    g'_i = +-g_p(i), v'_i w'_i = +-v_p(i) w_p(i); as eta(-t) = 1 - eta(t), changed signs leave a sum of some v_i w_i,
+    which must be 0 and off a null set is not.  So W' = C P W and F W' = P F W: F C P W = P F W.  With two columns or
+    more in general position that is F C P = P F, and C P commutes with the gate.  With one column c solves it.
+    """
+    n = 4
+    F, W = (torch.randn(n, m, generator=gen, dtype=F64) for m in (n, inputs))
+    found = [twin_misfit(F, W, p) for p in itertools.permutations(range(n))]
+    assert found[0] <= 1e-12
+    assert min(found[1:]) >= least if least else max(found) <= 1e-10
+    swap = twin_misfit(matrix(SCALED), torch.randn(2, inputs, generator=gen, dtype=F64), (1, 0))
+    assert swap <= 1e-12  # the control: a gate that commutes with C P leaves a twin for any number of inputs
+
+
 def test_with_square_weights_the_map_between_equal_networks_commutes_with_the_gate(gen):
     """Proposition 2: equal functions give W2'^-1 W2 sigma = sigma W1' W1^-1.  Here the maps are P D, by the witness."""
     F = matrix(SCALED)

@@ -26,6 +26,9 @@ def figlu_equivariances(F: Tensor) -> list[Elem]:
     eigenspaces of the S', which are of dimension 1 and spanned by axes.  So A = P D.  (3) Divide
     eta(F P D z) * P D z = P eta(F z) * P D z by P D z: eta is injective, so F P D = P F.
 
+    Consequence.  Let F be invertible and commute with the identity alone, and f = V sigma(W x) have two inputs or more:
+    almost every (V, W) is the only one with its function.  With one input there are n! of them for each function.
+
     Entries are compared exactly; columns that are not 0 make D a function of P.  Raises ValueError for a matrix that is
     not square or finite or has a row or column of 0 or a row that is a positive multiple of another, and for more than
     `MOST` elements.
