@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from collections import Counter
 from dataclasses import replace
 from itertools import chain
 
@@ -153,14 +152,6 @@ def test_the_translations_that_norms_take_off_are_counted_by_hand():
     }
     for (name, space), dimension in dims.items():
         assert ARCHES[name].symmetries()[f"translation {space}"].group.dimension == dimension
-
-
-def test_the_residual_network_has_the_axis_table_of_git_re_basin():
-    """Ainsworth et al., arXiv 2209.04836: samuela/git-re-basin, src/weight_matching.py, ResNet20."""
-    arch = models.ResNet((3, 16, 32, 64), 3, 10, size=32, generator=seeded()).arch
-    carried = Counter(a.rstrip("*") for a in chain(*arch.axes.values()) if a and a not in ("x", "y"))
-    assert len(arch.shapes) == 65
-    assert carried == {"c1": 17, "c2": 16, "c3": 15, **{f"h{i}": 4 for i in range(1, 10)}}
 
 
 def test_the_orbit_of_keys_longer_than_the_stream_by_hand(gen):

@@ -54,6 +54,11 @@ def entries(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **buffers}
 
 
+def norms(module: nn.Module) -> dict[str, Any]:
+    """The batch normalisations of a module that keep running statistics, by their names.  Source: ours."""
+    return {k: m for k, m in module.named_modules() if isinstance(m, NORMS) and m.running_mean is not None}
+
+
 def called(module: nn.Module, theta: Params, x: Tensor, *, without: Iterable[str] = ()) -> Tensor:
     """The output of a module at other parameters, and `without` some of its buffers.
 
@@ -72,13 +77,13 @@ def reset_statistics(model: nn.Module, theta: Params, x: Tensor) -> dict[str, An
     statistics out, what it says of them does not matter; it may have leading member axes.  All else runs in evaluation
     mode.  The model and `theta` stay as they are.
 
-    Raises ValueError for a model without batch normalisation, parameters of another model, a normalisation that the
-    forward pass does not reach exactly once or with a single value, and statistics that are not finite.
+    Raises ValueError for a model without batch normalisation, parameters of another model, a normalisation that is not
+    reached exactly once, or by a single value of each channel, and statistics that are not finite.
 
     Source: Ioffe, Szegedy, arXiv 1502.03167, algorithm 2; after merging: Jordan et al., arXiv 2211.08403 (REPAIR).
     """
     where, twin = "reset_statistics", copy.deepcopy(model).eval()
-    found = {k: m for k, m in twin.named_modules() if isinstance(m, NORMS) and m.running_mean is not None}
+    found = norms(twin)
     if not found:
         raise ValueError(f"{where}: {type(model).__name__} has no batch normalisation with running statistics")
     wanted, seen = entries(model), {}
@@ -105,8 +110,7 @@ def reset_statistics(model: nn.Module, theta: Params, x: Tensor) -> dict[str, An
     shapes = {k: tuple(v.shape) for k, v in wanted.items() if k not in at}
     learned = {k: v for k, v in theta.items() if k not in at}
     check_params(learned, shapes, where)
-    key, shape = next(iter(shapes.items()))
-    for _ in range(theta[key].ndim - len(shape)):
+    for _ in range(next((theta[k].ndim - len(s) for k, s in shapes.items()), 0)):
         measured = vmap(measured)
     with torch.no_grad():
         statistics = measured(learned)
