@@ -195,3 +195,13 @@ def test_inputs_are_added_until_the_rank_rests():
     found = dimension(arch)
     assert found.dimension == 5 and found.inputs >= 5
     assert fields.untraced(mlp((2, 2), "linear")) == []
+
+
+def test_a_normalised_network_is_measured():
+    """No exact form of a LayerNorm: in float64, and what is lost is its translations, at scales of 1."""
+    arch, gen = mlp((2, 3, 2), "gelu", norm=True), torch.Generator().manual_seed(0)
+    assert fields.untraced(arch) == ["the forward pass itself"]
+    assert functional_dimension(arch, generator=gen).method == "float64 rank"
+    theta = arch.init(gen) | {"s1": torch.ones(3, 1, dtype=torch.float64)}
+    found = functional_dimension(arch, theta, generator=gen)
+    assert found.parameters - found.dimension == found.explained == 3

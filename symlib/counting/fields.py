@@ -15,7 +15,7 @@ from symlib import conserved, ops
 from symlib.activations import SLOPE
 from symlib.architectures import Arch
 from symlib.counting.count import Task
-from symlib.counting.modular import Array, Field, Node, System, constant, function, leaf, span, vjp
+from symlib.counting.modular import PRIMES, Array, Field, Node, System, constant, function, leaf, span, vjp
 from symlib.symmetry import Params, Symmetry, flatten
 
 Gates = Mapping[str, list[Array]]
@@ -52,9 +52,22 @@ SMOOTH: Mapping[str, Callable[[Node], Node]] = {
 
 
 def untraced(arch: Arch) -> list[str]:
-    """The spaces whose activation cannot be traced exactly, in words; empty when all can.  Source: ours."""
+    """What cannot be traced exactly, spaces by their activation, in words; empty when all can.  Source: ours."""
     known = {*SMOOTH, *KINKED, "sum"}
-    return [f"{s}: {a}" for s, a in arch.activations.items() if a not in known and not a.startswith("power-")]
+    named = [f"{s}: {a}" for s, a in arch.activations.items() if a not in known and not a.startswith("power-")]
+    return named or ([] if _runs(arch) else ["the forward pass itself"])
+
+
+def _runs(arch: Arch) -> bool:
+    """Whether the forward pass runs on traced nodes, as it does not with a normalisation."""
+    field = Field(PRIMES[0], torch.Generator())
+    theta = {k: constant(np.ones(s), field) for k, s in arch.shapes.items()}
+    x = constant(np.ones([1 if n is None else n for n in arch.inputs]), field)
+    try:
+        arch.forward(theta, x, {s: SMOOTH.get(a, lambda z: z) for s, a in arch.activations.items() if a != "sum"})
+    except TypeError:
+        return False
+    return True
 
 
 def affine(arch: Arch, theta: Params) -> bool | None:
