@@ -235,6 +235,17 @@ def test_larger_groups_of_a_gate_and_their_laws(gen):
     checks.assert_laws(cycle, sym, generator=gen)
 
 
+def test_a_finite_group_is_its_elements(gen):
+    turn = [{(0, 0): 1, (1, 1): 1}, {(0, 1): -1, (1, 0): 1}, {(0, 0): -1, (1, 1): -1}, {(0, 1): 1, (1, 0): -1}]
+    group = groups.finite("quarter turns", 2, turn)
+    assert group.dimension == 0 and len(group.discrete) == 3 and len(group.symbol("")) == 4
+    drawn = {tuple(group.sample(gen).g.flatten().tolist()) for _ in range(60)}
+    assert len(drawn) == 3 and (1.0, 0.0, 0.0, 1.0) not in drawn
+    for bad in (lambda: groups.finite("none", 2, []), lambda: groups.finite("none", 0, turn)):
+        with pytest.raises(ValueError, match="none: a "):
+            bad()
+
+
 def test_translations_remain_under_layer_norm(gen):
     base = mlp((3, 4, 4, 2), "gelu", norm=True)
     net = sigma_asymmetric(base, generator=gen, scale={"h1": 1.0, "h2": 0.5}).arch
