@@ -35,7 +35,7 @@ def mlp(widths: Sequence[int], activation: str, *, bias: bool = True, norm: bool
     kind = found.name
     if kind not in usable and not kind.startswith("power-"):
         raise ValueError(f"activation {kind!r} belongs to attention and cannot be used in an mlp")
-    if norm and found.families != (groups.permutation,):
+    if norm and (found.families != (groups.permutation,) or kind.startswith("power-")):  # z^r scales too
         raise ValueError(f"mlp: with norm the activation should commute with permutations only, {kind!r} does not")
     spaces = ["x", *(f"h{i}" for i in range(1, len(values) - 1)), "y"]
     shapes: dict[str, tuple[int, ...]] = {}
