@@ -63,8 +63,9 @@ def align(
     over the outputs of the hidden units at `inputs`, in one assignment a space.
 
     The moves are those that `arch.activations` allows, of general linear and orthogonal groups the monomial ones;
-    without `scales` they are permutations alone, as published.  A space of two axes ("m k") stays, and with no space
-    left to move the result is b.  In float64 on the CPU; `theta` keeps its dtype and device.
+    without `scales` they are permutations alone, no signs either, as published: several times as fast where there are
+    positive scales.  A space of two axes ("m k") stays, and with no space left to move the result is b.  In float64 on
+    the CPU; `theta` keeps its dtype and device, and a BatchNorm's running statistics are carried but do not count.
 
     Raises ValueError for parameters of another architecture or with member axes, for NaN or inf, no generator, an
     unknown method, `inputs` that do not fit the method, activations that the forward pass does not take from `sigma`,
