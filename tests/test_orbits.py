@@ -1,7 +1,7 @@
 """Moves, alignment and paths: what is planted is known and recovered; the rest are laws, brute force and closed forms.
 
-Planted permutations, a monotone objective and one update for one hidden layer are properties that git-re-basin prints or
-nnperm tests; the two networks that no permutation connects are those of Ainsworth et al., arXiv 2209.04836, section 4.
+Planted permutations, a monotone objective and one update for one hidden layer are properties that git-re-basin prints
+or nnperm tests; the networks that no permutation connects are those of Ainsworth et al., arXiv 2209.04836, section 4.
 """
 
 import itertools
