@@ -19,8 +19,8 @@ def barriers(curves: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises ValueError unless T is odd and at least 3, and for NaN or inf.
 
-    Source: Frankle et al., arXiv 1912.05671, section 2 (whole path); Entezari et al., arXiv 2110.06296, eq. 1 (less the
-    chord); Lim et al., arXiv 2405.20231, section 5.1 (midpoint).
+    Source: Frankle et al., arXiv 1912.05671 (whole path); Entezari et al., arXiv 2110.06296 (less the chord); Lim et
+    al., arXiv 2405.20231, section 3 (midpoint).
     """
     out = {}
     for name, curve in curves.items():
@@ -55,7 +55,7 @@ def shape(curve: Tensor, *, rtol: float = 1e-12) -> Shape:
     A difference of at most `rtol` times the largest |L| is rounding and counts as none.  Raises ValueError for T < 3,
     and for NaN or inf.
 
-    Source: Lim et al., arXiv 2405.20231, section 5.4 (Delta, convexity of monotonic linear interpolation).
+    Source: Lim et al., arXiv 2405.20231 (Delta and convexity of monotonic linear interpolation).
     """
     values = _checked(curve, "shape")
     slack = rtol * values.abs().amax(dim=-1, keepdim=True)

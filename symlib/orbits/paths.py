@@ -45,7 +45,7 @@ def path(
 
     Raises ValueError for fewer than two points and for networks of different names or shapes.
 
-    Source: Frankle et al., arXiv 1912.05671, section 2 (linear paths); Jordan et al., arXiv 2211.08403 (reset).
+    Source: Frankle et al., arXiv 1912.05671 (linear paths); Jordan et al., arXiv 2211.08403 (reset).
     """
     check_positive(points, "path: points")
     if points < 2:

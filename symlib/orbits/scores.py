@@ -21,7 +21,7 @@ def best_move(q: Tensor, u: Tensor, r: Tensor, v: Tensor, families: tuple[Family
     phi(i, j; c) = c q_ij + u_ij / c - c^2 r_j / 2 - v_j / (2 c^2) is minus half the squared distance of unit i to c
     times unit j and, in the dual, to unit j / c, up to constants.  q, u are (n, n), r, v are (n,), float64.
 
-    Source: the assignment of Ainsworth et al., arXiv 2209.04836, section 3.2; signs and scales ours.
+    Source: the assignment of Ainsworth et al., arXiv 2209.04836 (matching weights); signs and scales ours.
     """
     signs = groups.sign_flip in families
     if groups.rescaling in families:
