@@ -71,7 +71,7 @@ def align(
     unknown method, `inputs` that do not fit the method, activations that the forward pass does not take from `sigma`,
     and when g changes the function of a random or of this network: then the axis table is wrong.
 
-    Source: Ainsworth et al., arXiv 2209.04836 (matching activations, matching weights); signs, scales and restarts ours.
+    Source: Ainsworth et al., arXiv 2209.04836 (matching activations and weights); signs, scales and restarts ours.
     """
     a, b = _checked(arch, theta_a, "theta_a"), _checked(arch, theta_b, "theta_b")
     check_generator(generator, "align")
