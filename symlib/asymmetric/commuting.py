@@ -16,22 +16,22 @@ MOST = 5040  # monomial matrices that are listed one by one: 7!
 def figlu_equivariances(F: Tensor) -> list[Elem]:
     """All pairs A, B in GL(n) with sigma(A z) = B sigma(z) for every z, sigma(z) = eta(F z) * z; the identity first.
 
-    Theorem.  Let no row of F be 0 or a positive multiple of another.  Then A = B = P D with a permutation P and a
-    diagonal D (signs are possible), and F P D = P F.  Conversely each such P D commutes with sigma.  For F invertible
-    the condition holds; for F with a density there is the identity alone, with probability 1.
+    Theorem.  Let no two rows of F be equal.  Then A = B = P D with a permutation P and a diagonal D (signs are
+    possible), and F P D = P F.  Conversely each such P D commutes with sigma.  For F with a density there is the
+    identity alone, with probability 1.
 
-    Proof.  (1) sigma(z) = z / 2 + O(|z|^2), so A = B.  (2) sigma(t z) / t tends to S z for t to infinity, S the 0-1
-    diagonal of the signs of F z; so A S = S' A on an open cone of every sign pattern S that F takes.  These S tell all
-    coordinates apart: the lines along the axes are their only common eigenspaces, and A carries them to common
-    eigenspaces of the S', which are of dimension 1 and spanned by axes.  So A = P D.  (3) Divide
-    eta(F P D z) * P D z = P eta(F z) * P D z by P D z: eta is injective, so F P D = P F.
+    Proof.  Let z be generic, y = A z, u = F z, v = F y, and o = eta - 1/2, which is odd and has no zero coefficient at
+    an odd power.  (1) sigma(t z) = t z / 2 + O(t^2), so A = B.  (2) Row i of sigma(t y) = A sigma(t z) says that
+    y_i o(t v_i) = sum_j A_ij z_j o(t u_j) for all t.  The functions o(c t) of different c > 0 are independent, and
+    u_j = -u_k where rows are opposite, so that the right side has one term: A_ij z_j, or A_ij z_j - A_ik z_k of a pair,
+    or none, if A_ij = 0 for all rows j but one of zeros.  Since y_i = sum_j A_ij z_j is plus or minus the factor of
+    that term, row i has a single entry: A = P D.  (3) Then v_i = u_j: F P D = P F.
 
     Consequence.  Let F be invertible and commute with the identity alone, and f = V sigma(W x) have two inputs or more:
     almost every (V, W) is the only one with its function.  With one input there are n! of them for each function.
 
     Entries are compared exactly; columns that are not 0 make D a function of P.  Raises ValueError for a matrix that is
-    not square or finite or has a row or column of 0 or a row that is a positive multiple of another, and for more than
-    `MOST` elements.
+    not square or finite or has a column of 0 or two equal rows, and for more than `MOST` elements.
 
     Source: ours; Lim et al., arXiv 2405.20231, Proposition 3, excludes permutations and diagonal maps one by one.
     """
@@ -105,11 +105,9 @@ def _check_gate(F: Tensor) -> None:
         raise ValueError(f"{where}: the matrix should be square, got {tuple(F.shape)}")
     check_finite(F, f"{where}: the matrix")
     F = F.detach().double().cpu()
-    for part, name in ((F, "row"), (F.T, "column")):
-        if empty := (part == 0).all(dim=1).nonzero().flatten().tolist():
-            raise ValueError(f"{where}: {name} {empty[0]} is 0; other maps may commute with the gate")
-    rays = F / F.abs().max(dim=1, keepdim=True).values
-    kind = rays.unique(dim=0, return_inverse=True)[1]
+    if empty := (F == 0).all(dim=0).nonzero().flatten().tolist():
+        raise ValueError(f"{where}: column {empty[0]} is 0; other maps may commute with the gate")
+    kind = F.unique(dim=0, return_inverse=True)[1]
     for i in range(len(kind)):
         if len(same := (kind == kind[i]).nonzero().flatten().tolist()) > 1:
-            raise ValueError(f"{where}: rows {same[0]} and {same[1]} are positive multiples; other maps may commute")
+            raise ValueError(f"{where}: rows {same[0]} and {same[1]} are equal; other maps may commute with the gate")
