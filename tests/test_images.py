@@ -169,6 +169,16 @@ def test_without_a_network_it_says_where_the_cache_is_looked_for(tmp_path, offli
         data.openml("CIFAR_10", gen, test=4, folder=tmp_path)
 
 
+def test_mnist_is_all_of_it_where_it_is_at_hand_and_says_which_it_is(tmp_path, offline, gen):
+    name, split = data.mnist(gen, test=50, folder=tmp_path)
+    assert (name, split.x_train.shape, split.x_test.shape) == ("MNIST-5k", (784, 4995), (784, 5))
+    cache(tmp_path)
+    name, split = data.mnist(gen, test=4, folder=tmp_path)
+    assert (name, split.x_train.shape, split.x_test.shape) == ("MNIST", (5, 8), (5, 4))
+    with pytest.raises(ValueError, match="torch.Generator"):
+        data.mnist(None)
+
+
 @pytest.mark.parametrize("pixel", [0.5, -1, 256])
 def test_pixels_that_are_none_are_refused(pixel, tmp_path, offline, gen):
     pixels = PIXELS.astype(float)

@@ -3,6 +3,7 @@
 from symlib.data.images import OPENML as OPENML
 from symlib.data.images import augment as augment
 from symlib.data.images import digits as digits
+from symlib.data.images import mnist as mnist
 from symlib.data.images import mnist5k as mnist5k
 from symlib.data.images import openml as openml
 from symlib.data.pretrained import pretrained_heads as pretrained_heads
