@@ -105,11 +105,11 @@ def openml(
 
 
 def mnist(generator: torch.Generator, *, test: int = 10000, folder: str | Path | None = None) -> tuple[str, Split]:
-    """The 70,000 images of MNIST where OpenML's file is at hand, else the 5,000 of `mnist5k` at 28 x 28; the name first.
+    """The 70,000 images of MNIST where OpenML's file is at hand, else the 5,000 of `mnist5k`; and which, first.
 
     For sizes at which a claim is tested in full: the name ("MNIST" or "MNIST-5k") belongs into what is printed and
-    saved.  Of the 5,000 a tenth of `test`, at least 1, is for testing.  Raises as `openml` and `mnist5k` do, but not for
-    a missing network.
+    saved.  x is (784, n).  Of the 5,000 a tenth of `test`, at least 1, is for testing.  Raises as `openml` and
+    `mnist5k` do, but not for a missing network.
 
     Source: LeCun, Bottou, Bengio, Haffner, Proc. IEEE 86 (1998).
     """
