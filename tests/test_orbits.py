@@ -17,7 +17,7 @@ from symlib.architectures import CATALOGUE, Arch, conv_block, mlp, multihead_att
 from symlib.asymmetric import w_asymmetric
 from symlib.measures.barrier import barriers
 from symlib.models import MLP, ConvNet, ResNet
-from symlib.orbits import Move, align, carry, interpolate, path
+from symlib.orbits import Move, align, ascent, carry, interpolate, path
 from symlib.orbits.align import movable
 from symlib.orbits.scores import best_move, best_scale, total
 from symlib.symmetry import inner
@@ -160,7 +160,7 @@ def test_moves_that_do_not_fit_are_refused(moves, message, gen):
 @pytest.mark.parametrize("width", [4, 8, 16, 64])
 def test_planted_elements_are_recovered(kind, width, gen):
     arch = mlp((6, width, width, width, 3), kind)
-    assert_recovered(arch, arch.init(gen), atol=1e-6, restarts=10 if width < 16 else 2)
+    assert_recovered(arch, arch.init(gen), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["gelu", "tanh"])
@@ -270,6 +270,33 @@ def assert_rises(arch: Arch, a, found, b) -> None:
     assert len(steps) == found.sweeps
     assert all(y >= x - slack for x, y in steps)
     assert found.objective[-1] == pytest.approx(objective(arch, a, b, found.theta), rel=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+def test_the_first_sweep_goes_outward(kind, monkeypatch):
+    """One start finds what is planted at small widths; without that sweep it often does not."""
+    arch = mlp((6, 8, 8, 8, 3), kind)
+
+    def recovered():
+        found = []
+        for seed in range(6):
+            theta = arch.init(generator(seed))
+            _, b = planted(arch, theta, generator(seed + 50))
+            found.append(gap(align(arch, theta, b, generator=generator(seed)).theta, theta) <= 1e-6)
+        return sum(found)
+
+    assert recovered() == 6
+    monkeypatch.setattr(ascent, "outward", lambda pair, start, products, scaled: dict(start))
+    assert recovered() < 6
+
+
+def test_a_first_sweep_that_loses_is_not_taken(monkeypatch, gen):
+    arch = mlp((5, 6, 6, 2), "gelu")
+    theta = arch.init(gen)
+    worse = {s: Move(torch.arange(6).roll(1), torch.ones(6, dtype=torch.float64)) for s in ("h1", "h2")}
+    monkeypatch.setattr(ascent, "outward", lambda *rest: worse)
+    found = align(arch, theta, theta, generator=gen)
+    assert found.sweeps == 1 and gap(found.theta, theta) == 0 and found.objective[0] == found.objective[-1]
 
 
 @pytest.mark.parametrize("kind", ["gelu", "tanh", "relu", "linear"])

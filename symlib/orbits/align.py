@@ -59,8 +59,9 @@ def align(
     product for permutations and signs, minus half of |a - g b|^2 up to a constant with scales.  Space by space, in
     random order, the best move is found exactly with the others held (an assignment), until a sweep gains nothing: the
     objective never falls, and ends at a local maximum unless there is one hidden space.  The first start is b itself,
-    the other `restarts` - 1 begin at random permutations and signs, the best is kept.  "activations" maximises the same
-    over the outputs of the hidden units at `inputs`, in one assignment a space.
+    and its first sweep goes outward from inputs and outputs, by the tensors that are aligned already; the other
+    `restarts` - 1 begin at random permutations and signs, the best is kept.  "activations" maximises the same over the
+    outputs of the hidden units at `inputs`, in one assignment a space.
 
     The moves are those that `arch.activations` allows, of general linear and orthogonal groups the monomial ones;
     without `scales` they are permutations alone, no signs either, as published: several times as fast where there are
@@ -92,7 +93,7 @@ def align(
         plain = {s: (arch.size(s), set(f) - {groups.rescaling}) for s, f in families.items()}
         for i in range(restarts):
             start = {s: _random(n, f, generator) if i else identity(n) for s, (n, f) in plain.items()}
-            run = ascend(pair, start, generator, max_sweeps)
+            run = ascend(pair, start, generator, max_sweeps, first=not i)
             found = run if found is None or run[1][-1] > found[1][-1] else found
         assert found is not None
     moves, objective = found

@@ -1,7 +1,7 @@
 """Weight matching: coordinate ascent over the moves of the spaces of an axis table."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
@@ -18,6 +18,7 @@ Moves = dict[str, Move]
 Sums = tuple[Tensor, Tensor, Tensor, Tensor]  # q, u, r, v of `scores`
 PROGRESS = 1e-12  # of |a| |b|: a smaller gain is rounding
 SETTLED = 1e-9  # relative change of a scale
+ROUNDS = 5  # over the scales after the first sweep
 SETTLING = 200  # rounds over the scales in a sweep, at most
 
 
@@ -42,6 +43,10 @@ class Pair:
     def places(self, space: str) -> list[tuple[str, int, bool]]:
         """Where a space is: (parameter, axis counted from the last, whether it is dual)."""
         return places(self.axes, space)
+
+    def spaces(self, k: str) -> set[str]:
+        """The spaces of a tensor that move."""
+        return {s for _, s in spaces(self.axes[k]) if s in self.families}
 
     def objective(self, moves: Moves) -> float:
         """<a, g b> - |g b|^2 / 2 + |b|^2 / 2."""
@@ -73,10 +78,12 @@ class Pair:
         b = rows(moved(labels, self.b[k], moves, but=axis), axis)
         return Product(rows(self.a[k], axis) @ b.T, squares(b), others)
 
-    def sums(self, space: str, moves: Moves, products: dict[tuple[str, int], Product]) -> Sums:
-        """What the assignment of a space is made from; the products, all up to date after this, are kept."""
+    def sums(self, space: str, moves: Moves, products: dict[tuple[str, int], Product], known: Collection[str]) -> Sums:
+        """What the assignment of a space is made from, some tensors; the products, up to date after this, are kept."""
         n, halves = len(moves[space].order), ([], [])
         for k, axis, dual in self.places(space):
+            if k not in known:
+                continue
             products[k, axis] = self.product(k, axis, moves, products.get((k, axis)))
             halves[dual].append(products[k, axis])
         none = torch.zeros(n, dtype=torch.float64)
@@ -111,23 +118,49 @@ def squares(b: Tensor) -> Tensor:
     return torch.linalg.vector_norm(b, dim=1).square()
 
 
+def outward(
+    pair: Pair, start: Mapping[str, Move], products: dict[tuple[str, int], Product], scaled: Collection[str]
+) -> Moves:
+    """A move of every space in one pass, from what is aligned already: the inputs, the outputs, the spaces passed.
+
+    Each space is moved by the tensors whose other spaces are passed or do not move; next comes the space with most
+    entries in such tensors.  Independent networks agree in nothing else yet.  Source: ours.
+    """
+    moves, passed = dict(start), set()
+    while waiting := [s for s in moves if s not in passed]:
+        known = {s: [k for k, _, _ in pair.places(s) if pair.spaces(k) <= passed | {s}] for s in waiting}
+        space = max(waiting, key=lambda s: sum(pair.a[k].numel() for k in known[s]))
+        passed.add(space)
+        if known[space]:
+            moves[space] = best_move(*pair.sums(space, moves, products, known[space]), pair.families[space])
+    for space in [*scaled] * ROUNDS:  # they were fitted to one side of a unit, mostly
+        moves[space] = pair.scaled(space, moves)
+    return moves
+
+
 def ascend(
-    pair: Pair, moves: Mapping[str, Move], generator: torch.Generator, max_sweeps: int
+    pair: Pair, start: Mapping[str, Move], generator: torch.Generator, max_sweeps: int, *, first: bool
 ) -> tuple[Moves, list[float]]:
     """Coordinate ascent from some moves: the moves it ends at and the objective, before and after each sweep.
 
-    A sweep visits the spaces in random order, those that share a tensor with a space that has moved.  Once it leaves
-    the orders as they are, the scales are fitted until they settle.  It ends when a sweep gains nothing.
+    The first sweep is `outward` if asked, unless that loses.  Any other visits the spaces in random order, those that
+    share a tensor with a space that has moved.  Once it leaves the orders as they are, the scales are fitted until they
+    settle.  It ends when a sweep gains nothing.
 
     Source: Ainsworth et al., arXiv 2209.04836, algorithm 1; scales ours.
     """
-    moves, products = dict(moves), {}
+    moves, products = dict(start), {}
     least = PROGRESS * math.prod(math.hypot(*(float(t[k].norm()) for k in pair.axes)) for t in (pair.a, pair.b))
     tensors = {s: [k for k, _, _ in pair.places(s)] for s in moves}
     near = {s: {t for t in moves if set(tensors[s]) & set(tensors[t])} for s in moves}
     twice = {s for s in moves if len(set(tensors[s])) < len(tensors[s])}
     scaled = [s for s in moves if groups.rescaling in pair.families[s]]
     objective, waiting = [pair.objective(moves)], set(moves)
+    if first:
+        found = outward(pair, moves, products, scaled)
+        if (value := pair.objective(found)) - objective[0] > least:
+            moves = found
+            objective.append(value)
     while len(objective) <= max_sweeps:
         value, before = objective[-1], dict(moves)
         order = torch.randperm(len(moves), generator=generator, device=generator.device).tolist()
@@ -135,7 +168,7 @@ def ascend(
             if space not in waiting:
                 continue
             waiting.discard(space)
-            sums = pair.sums(space, moves, products)
+            sums = pair.sums(space, moves, products, tensors[space])
             new = best_move(*sums, pair.families[space])
             if space in twice:  # then the sums are those of the linear part alone
                 old, after = ([pair.worth(k, m) for k in set(tensors[space])] for m in (moves, {**moves, space: new}))
