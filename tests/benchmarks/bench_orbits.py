@@ -2,8 +2,8 @@
 
 Goal: at most 1 s on two threads.  Beside it a straightforward port, written for this comparison, of the published
 algorithm (Ainsworth et al., arXiv 2209.04836, algorithm 1, as in its public code): the whole cost matrix is formed anew
-for every layer, from tensors that carry all other permutations as matrices or by index.  All take the layers in the
-same kind of random order, so their sweeps are alike.  On a busy machine add --benchmark-timer=time.process_time.
+for every layer, from tensors that carry all other permutations as matrices or by index, and all sweeps take the layers
+in random order; ours begins with one that goes outward.  On a busy machine add --benchmark-timer=time.process_time.
 """
 
 import pytest
