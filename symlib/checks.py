@@ -19,9 +19,9 @@ MOVED = 1e-3  # a group element that moves the parameters by less than this frac
 
 
 def inputs(arch: Arch, generator: torch.Generator, dtype: torch.dtype, scale: float, samples: int = 16) -> Tensor:
-    """Normal random inputs of the given size and shape of the architecture.  Source: ours."""
+    """Normal random inputs of the given size and shape of the architecture, where the generator is.  Source: ours."""
     shape = [samples if n is None else n for n in arch.inputs]
-    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64, device=generator.device).to(dtype)
 
 
 def relative_error(left: Tensor, right: Tensor) -> Tensor:

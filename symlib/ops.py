@@ -206,24 +206,8 @@ def _(z: MatrixBase, torch_fn: Callable, scalar_fn: Callable) -> M:
 
 
 @singledispatch
-def scale(z: M, s: M) -> M:
-    """Every row of z times its entry of the column s.  Source: ours."""
-    raise _unknown("scale", z)
-
-
-@scale.register
-def _(z: torch.Tensor, s: M) -> M:
-    return z * s
-
-
-@scale.register
-def _(z: MatrixBase, s: M) -> M:
-    return sympy.diag(*s) @ z
-
-
-@singledispatch
 def times(z: M, w: M) -> M:
-    """The product entry by entry of two of one shape (tensors broadcast).  Source: ours."""
+    """The product entry by entry, a column w stretched to the columns of z (tensors broadcast).  Source: ours."""
     raise _unknown("times", z)
 
 
@@ -234,7 +218,7 @@ def _(z: torch.Tensor, w: M) -> M:
 
 @times.register
 def _(z: MatrixBase, w: M) -> M:
-    return z.multiply_elementwise(w)
+    return z.multiply_elementwise(w @ sympy.ones(1, z.shape[1]) if w.shape[1] == 1 else w)
 
 
 @times.register

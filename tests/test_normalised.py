@@ -71,7 +71,7 @@ def test_the_formula_that_is_proved_is_the_code_that_trains(gen):
 def test_the_norm_is_that_of_torch_on_columns(gen):
     z, s, t = (torch.randn(n, m, generator=gen, dtype=F64) for n, m in ((5, 7), (5, 1), (5, 1)))
     same = torch.nn.functional.layer_norm(z.mT, (5,), s[:, 0], t[:, 0]).mT
-    assert checks.relative_error(ops.scale(ops.standardise(z), s) + t, same) <= 1e-14
+    assert checks.relative_error(ops.times(ops.standardise(z), s) + t, same) <= 1e-14
 
 
 def test_the_network_is_that_of_the_modules_with_rows_for_columns(gen):

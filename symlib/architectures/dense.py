@@ -52,7 +52,7 @@ def mlp(widths: Sequence[int], activation: str, *, bias: bool = True, norm: bool
             z = theta[f"W{i}"] @ x
             z = ops.add(z, theta[f"b{i}"]) if bias else z
             if f"s{i}" in shapes:
-                z = ops.add(ops.scale(ops.standardise(z), theta[f"s{i}"]), theta[f"t{i}"])
+                z = ops.add(ops.times(ops.standardise(z), theta[f"s{i}"]), theta[f"t{i}"])
             x = z if space == "y" else sigma[space](z)
         return x
 

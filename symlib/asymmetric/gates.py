@@ -14,6 +14,7 @@ from symlib.activations import named_activation
 from symlib.architectures import Arch
 from symlib.asymmetric.commuting import Monomial, element, monomials
 from symlib.asymmetric.pinning import with_scales
+from symlib.checks import inputs
 from symlib.groups import Elem
 from symlib.guards import check_finite, check_generator, check_known, real
 from symlib.ops import M
@@ -150,8 +151,7 @@ def _holds(arch: Arch, sym: Symmetry, element: Elem) -> bool:
     """Whether an element leaves a random network alone."""
     generator = torch.Generator().manual_seed(1)
     theta = arch.init(generator)
-    shape = [16 if n is None else n for n in arch.inputs]
-    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    x = inputs(arch, generator, torch.float64, 1.0)
     return torch.allclose(arch(sym.act(element, theta), x), arch(theta, x), rtol=1e-9, atol=1e-12)
 
 

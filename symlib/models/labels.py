@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from symlib.activations import named_activation
 from symlib.architectures import Arch
+from symlib.checks import inputs as random_inputs
+from symlib.checks import relative_error
 from symlib.groups import Elem
 from symlib.guards import check_generator
 from symlib.models.parts import Label, forward_of
@@ -110,8 +112,7 @@ def _point(arch: Arch, module: nn.Module, generator: torch.Generator) -> tuple[P
 
     A deep network has dead units at most other parameters; for the same reason its running statistics are measured.
     """
-    shape = [SAMPLES if n is None else n for n in arch.inputs]
-    x = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    x = random_inputs(arch, generator, torch.float64, 1.0, SAMPLES)
     theta = {k: v.detach().double().cpu() for k, v in entries(module).items()}
     theta = {k: theta[k] + v / 4 for k, v in arch.init(generator).items()}
     theta = reset_statistics(module, theta, x) if norms(module) else theta
@@ -121,7 +122,7 @@ def _point(arch: Arch, module: nn.Module, generator: torch.Generator) -> tuple[P
 @torch.no_grad()
 def _error(arch: Arch, sym: Symmetry, element: Elem, theta: Params, x: Tensor, y: Tensor) -> Tensor:
     """max |f(g . theta, x) - f(theta, x)| / max |f(theta, x)|."""
-    return (arch(sym.act(element, theta), x) - y).abs().max() / y.abs().max().clamp_min(torch.finfo(y.dtype).tiny)
+    return relative_error(arch(sym.act(element, theta), x), y)
 
 
 def _worst(arch: Arch, sym: Symmetry, places: Sequence[Place]) -> tuple[str, tuple[Label, ...], float]:

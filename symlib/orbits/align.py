@@ -11,6 +11,8 @@ from torch import Tensor
 from symlib import groups
 from symlib.activations import Family, monomial
 from symlib.architectures import Arch
+from symlib.checks import inputs as random_inputs
+from symlib.checks import relative_error
 from symlib.groups import Elem
 from symlib.guards import check_generator, check_known, check_positive
 from symlib.orbits.ascent import Pair, ascend, rows
@@ -169,25 +171,19 @@ def _outputs(arch: Arch, theta: Theta, x: Tensor) -> dict[str, Tensor]:
 def _unit_axis(outputs: Tensor, moved_outputs: Tensor, move: Move, where: str) -> int:
     """The axis of the units: the one along which the outputs move when the units do."""
     for axis, size in enumerate(outputs.shape):
-        if size == len(move.order) and _differ(move.act(outputs, axis), moved_outputs) < AGREES:
+        if size == len(move.order) and relative_error(move.act(outputs, axis), moved_outputs) < AGREES:
             return axis
     raise ValueError(f"{where}, of shape {tuple(outputs.shape)}, do not move with its units")
 
 
-def _differ(left: Tensor, right: Tensor) -> float:
-    """max |left - right| / max |right|; NaN where one is not finite."""
-    return float((left - right).abs().max() / right.abs().max().clamp_min(torch.finfo(torch.float64).tiny))
-
-
 def _check_function(arch: Arch, theta: Theta, moves: Mapping[str, Move], generator: torch.Generator) -> None:
     """Raise ValueError, naming the worst parameter, unless the moves leave the function as it is."""
-    shape = [16 if n is None else n for n in arch.inputs]
-    x = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device).cpu()
+    x = random_inputs(arch, generator, torch.float64, 1.0).cpu()
     with torch.no_grad():
         wanted = arch(theta, x)
 
         def error(axes: Axes) -> float:
-            found = _differ(arch(({k: moved(axes[k], v, moves) for k, v in theta.items()}), x), wanted)
+            found = float(relative_error(arch({k: moved(axes[k], v, moves) for k, v in theta.items()}, x), wanted))
             return found if math.isfinite(found) else math.inf
 
         found = error(arch.axes)
