@@ -5,6 +5,7 @@ import torch
 from jaxtyping import install_import_hook
 
 import tests.shapes  # noqa: F401  (the hook below names it)
+from tests.browser import address, browser, visit  # noqa: F401  (fixtures)
 
 install_import_hook(("symlib.dynamics", "symlib.measures", "symlib.conserved"), "tests.shapes.checked")
 
