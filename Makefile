@@ -16,7 +16,7 @@ export TQDM_DISABLE := 1
 test bench: export OMP_NUM_THREADS := 1
 test bench: export MKL_NUM_THREADS := 1
 
-.PHONY: help setup book links test lint run chapter bench clean
+.PHONY: help setup book pdf links test lint run chapter bench clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -31,6 +31,9 @@ setup: ## bring .venv up to date
 
 book: setup ## build the site from the executed notebooks into _build/html
 	@$(BIN)/python -m tools.book
+
+pdf: setup ## print the whole book into _build/symmetries.pdf (needs Chromium)
+	@$(BIN)/python -m tools.pdf
 
 links: setup ## ask for every address that leaves the site (needs the network; links inside are tested)
 	@$(BIN)/python -m tools.links
