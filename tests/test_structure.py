@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "groups": {"ops"},
     "symmetry": {"groups", "ops", "measures"},
     "activations": {"groups", "ops"},
+    "answers": set(),
     "architectures": {"architectures", "activations", "symmetry", "groups", "ops"},
     "proofs": {"activations", "architectures", "symmetry", "groups", "ops"},
     "conserved": {"symmetry", "groups", "ops"},
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     **{name: set() for name in ("plots", "results", *LEAVES, "__init__")},
 }
 ONLY_IN = {
-    "sympy": {"ops", "groups", "activations", "symmetry", "proofs", "conserved"},
+    "sympy": {"answers", "ops", "groups", "activations", "symmetry", "proofs", "conserved"},
     "matplotlib": {"plots"},
     "sklearn": {"data", "measures"},
     "random": set(),

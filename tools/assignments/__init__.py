@@ -1,0 +1,1 @@
+"""The problem sets: their source, the editions made from it, and grading."""
