@@ -20,7 +20,8 @@ from tools.notebooks import ROOT, ToolError
 
 def fingerprint(root: Path) -> dict[str, str]:
     """Path and hash of every file that the site depends on."""
-    files = [root / "_config.yml", root / "_toc.yml", root / "requirements.txt", *root.glob("tools/*.py")]
+    files = [root / "_config.yml", root / "_toc.yml", root / "requirements.txt"]
+    files += [*root.glob("tools/*.py"), *root.glob("CITATION.cff")]
     files += [p for p in root.glob("book/**/*") if p.is_file() and not p.name.startswith(".")]
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 

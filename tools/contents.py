@@ -144,8 +144,9 @@ def entries(root: Path) -> tuple[Entry, ...]:
 
 
 def parts(root: Path) -> list[Part]:
-    """The parts that have a page of their own (`index`), in reading order."""
-    pages = [(caption, file) for caption, file in notebooks.toc_files(root) if caption and file.endswith("/index")]
+    """The parts that have chapters and a page of their own (`index`), in reading order."""
+    captions = {e.chapter.part for e in entries(root)}
+    pages = [(part, file) for part, file in notebooks.toc_files(root) if part in captions and file.endswith("/index")]
     return [
         Part(caption, file, title((root / f"{file}.md").read_text(encoding="utf-8"), file),
              tuple(e for e in entries(root) if e.chapter.part == caption))
