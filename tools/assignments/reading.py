@@ -26,8 +26,9 @@ from tools.notebooks import ToolError
 
 
 def sets(root: Path) -> list[Path]:
-    """The sources of all sets."""
-    return sorted((root / FOLDER).glob("*.md"))
+    """The sources of all sets: the pages of the folder that are notebooks."""
+    pages = sorted((root / FOLDER).glob("*.md"))
+    return [p for p in pages if p.read_text(encoding="utf-8").startswith("---\njupytext:")]
 
 
 def find(root: Path, name: str) -> Path:
