@@ -30,18 +30,17 @@ NUMBERS = {
 
 
 class Block(SphinxDirective):
-    """A directive that stands for a piece of HTML about the whole book."""
+    """A directive that stands for a piece of HTML about the whole book; its page is read again when that changes."""
 
     def html(self, root: Path) -> str:
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
         root = Path(self.env.srcdir)
-        for entry in contents.entries(root):
-            self.env.note_dependency(str(entry.chapter.notebook))
-            self.env.note_dependency(str(entry.chapter.source))
-        for path in (contents.TABLE, HERO, publish.CITATION):
-            self.env.note_dependency(str(root / path))
+        chapters = [path for e in contents.entries(root) for path in (e.chapter.notebook, e.chapter.source)]
+        pages = [root / f"{part.docname}.md" for part in contents.parts(root)]
+        for path in [*chapters, *pages, root / contents.TABLE, root / HERO]:
+            self.env.note_dependency(str(path))
         return [nodes.raw("", self.html(root), format="html")]
 
     def link(self, docname: str) -> str:
@@ -86,16 +85,12 @@ class ChapterCards(Block):
         return f'<div class="chapter-cards">{"".join(card_html(e, self.link) for e in entries)}</div>'
 
 
-class CiteBox(Block):
+class CiteBox(SphinxDirective):
     """How to cite the book, as BibTeX, made from CITATION.cff."""
 
     def run(self) -> list[nodes.Node]:
-        super().run()
         text = publish.bibtex(publish.citation(Path(self.env.srcdir)), publish.address(self.config))
         return [nodes.literal_block(text, text, language="bibtex")]
-
-    def html(self, root: Path) -> str:
-        return ""
 
 
 def numbers_html(entries: tuple[Entry, ...], scoreboard: str) -> str:

@@ -71,9 +71,9 @@ def switch_on(app: Sphinx, config: Config) -> None:
 
 
 def first_sentence(doctree: nodes.document) -> str:
-    """The first sentence of the first paragraph that is plain text, cut at a word when it is long."""
+    """The first sentence of the first paragraph of the text without a formula, cut at a word when it is long."""
     for paragraph in doctree.findall(nodes.paragraph):
-        if isinstance(paragraph.parent, nodes.section) and not list(paragraph.findall(nodes.math)):
+        if isinstance(paragraph.parent, nodes.section | nodes.container) and not list(paragraph.findall(nodes.math)):
             text = " ".join(paragraph.astext().split())
             sentence = re.match(r".+?[.!?](?=\s[A-Z]|$)|.+", text)
             return shorten(sentence[0] if sentence else text)
