@@ -158,7 +158,9 @@ def _commit() -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        # an executed notebook is made by the code, and no part of it
+        code = (":(top)", ":(top,exclude)*.ipynb")
+        changed = "+" if git("status", "--porcelain", "--untracked-files=no", "--", *code) else ""
         return git("rev-parse", "--short=12", "HEAD") + changed
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

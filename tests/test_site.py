@@ -67,48 +67,6 @@ def test_the_keyboard_reaches_the_content_and_the_search(address, visit):
     page.wait_for_selector("#search-results li")
 
 
-def test_the_scoreboard_sorts_and_filters_from_the_keyboard(address, visit):
-    page, _ = visit(f"{address}/book/appendix/scoreboard.html")
-    rows = page.locator("table.sortable tbody tr")
-    total = rows.count()
-    kinds = page.locator(".table-filter select[data-key=kind]")
-    kinds.select_option("proof")
-    proofs = page.locator("table.sortable tbody tr:visible").count()
-    assert 0 < proofs == page.locator("tr[data-kind=proof]").count() <= total
-    assert page.locator(".table-filter output").inner_text() == f"{proofs} of {total} rows"
-    kinds.select_option("")
-    head = page.locator("table.sortable th").first
-    for order in ("ascending", "descending"):
-        head.locator("button").focus()
-        page.keyboard.press("Enter")
-        assert head.get_attribute("aria-sort") == order
-        texts = rows.locator("td:first-child").all_text_contents()
-        assert texts == sorted_by_browser(page, texts, order)
-
-
-def sorted_by_browser(page, texts: list[str], order: str) -> list[str]:
-    sort = "(t) => t.map((x) => x.trim()).sort((a, b) => a.localeCompare(b, 'en', {numeric: true}))"
-    ascending = page.evaluate(sort, texts)
-    return ascending if order == "ascending" else ascending[::-1]
-
-
-def test_every_row_of_the_scoreboard_leads_to_its_card(address, visit):
-    page, _ = visit(f"{address}/book/appendix/scoreboard.html")
-    links = page.locator("table.sortable a").evaluate_all("links => links.map((a) => a.href)")
-    for url in links:
-        page.goto(url)
-        assert page.locator(f"[id='{url.partition('#')[2]}'].claim-card").count() == 1, url
-
-
-def test_the_scoreboard_stands_without_scripts(address, browser):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{address}/book/appendix/scoreboard.html")
-    rows = page.locator("table.sortable tbody tr")
-    assert rows.count() == page.locator("table.sortable tbody tr:visible").count() > 0
-    context.close()
-
-
 # --- each check rejects its mutant -------------------------------------------------------------------------
 
 SOUND = """<!doctype html><html lang="en">

@@ -14,22 +14,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools import notebooks, scoreboard
+from tools import notebooks, provenance, scoreboard
 from tools.notebooks import ROOT, ToolError
 
 
 def fingerprint(root: Path) -> dict[str, str]:
-    """Path and hash of every file that the site depends on."""
+    """Path and hash of every file that the site depends on, and the commit of every notebook, which the site shows."""
     files = [root / "_config.yml", root / "_toc.yml", root / "requirements.txt"]
     files += [*root.glob("tools/*.py"), *root.glob("CITATION.cff")]
     files += [p for p in root.glob("book/**/*") if p.is_file() and not p.name.startswith(".")]
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    found = {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return found | {f"{page}, commit": origin["page"] for page, origin in provenance.origins(root).items()}
 
 
 def needs_fresh_start(old: dict[str, str], new: dict[str, str]) -> bool:
     """Whether Sphinx's own incremental build would miss something of this change."""
     changed = {name for name in new if old.get(name) != new[name]}
-    pages = (name.startswith("book/") and not name.startswith("book/_static/") for name in changed)
+    pages = (
+        name.startswith("book/") and not name.startswith("book/_static/") and ".yml" not in name for name in changed
+    )
     return old.keys() != new.keys() or not all(pages)
 
 

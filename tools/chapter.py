@@ -1,30 +1,53 @@
 """Refresh a pair: execute `book/<chapter>.md` at its defaults and write the notebook beside it.
 
 `python -m tools.chapter NAME`, or `make chapter C=NAME`. The defaults are profile quick; twice gives the same
-bytes. A chapter whose cell fails leaves its old notebook untouched.
+bytes. A chapter whose cell fails leaves its old notebook untouched. Where the notebook comes from is stored in its
+metadata under `symlib`; a run that gives the same cells leaves the provenance of the first.
 """
 
 import argparse
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
+import nbformat
+
+from symlib import results
 from tools import notebooks
 from tools.notebooks import ROOT, Chapter, ToolError
 
 
 def refresh(chapter: Chapter) -> bool:
     """Execute and write the notebook; say whether it changed. Raises ToolError when a cell fails."""
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         nb = notebooks.execute(chapter, Path(folder, "chapter.ipynb"), {})
+    seconds = time.monotonic() - began
     if problem := notebooks.failure(chapter, nb):
         raise ToolError(f"{chapter.name}: the notebook was not written\n  {problem}")
-    text = notebooks.to_json(notebooks.clean(nb))
-    if chapter.notebook.is_file() and chapter.notebook.read_text(encoding="utf-8") == text:
+    nb, old = notebooks.clean(nb), chapter.notebook.read_text(encoding="utf-8") if chapter.notebook.is_file() else ""
+    stored = nbformat.reads(old, as_version=4) if old else nbformat.v4.new_notebook()
+    known = stored.metadata.get("symlib") if stored.cells == nb.cells else None
+    nb.metadata["symlib"] = known or origin(chapter, seconds)
+    text = notebooks.to_json(nb)
+    if text == old:
         return False
     notebooks.write_atomic(chapter.notebook, text)
     return True
+
+
+def origin(chapter: Chapter, seconds: float) -> dict[str, Any]:
+    """The provenance of a run at the chapter's defaults that took `seconds`."""
+    from symlib import dynamics
+
+    values: dict[str, Any] = {"profile": "quick", "device": "auto", "seed": 0} | notebooks.defaults(
+        notebooks.read_source(chapter)
+    )
+    device = str(dynamics.device(str(values["device"])))
+    return results.provenance(profile=values["profile"], device=device, seed=values["seed"], seconds=seconds)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -191,11 +191,12 @@ def clean(nb: NotebookNode) -> NotebookNode:
     """A copy of an executed notebook that depends on nothing but its content.
 
     Cell ids are a hash of type and source; the injected cell, papermill's and the kernel's run metadata and
-    the Python patch version go; execution counts are 1..n; a stream sent in several pieces becomes one.
+    the Python patch version go, the provenance under `symlib` stays; execution counts are 1..n; a stream sent in
+    several pieces becomes one.
     """
     nb = copy.deepcopy(nb)
     nb.cells = [c for c in nb.cells if not is_tagged(c, "injected-parameters")]
-    kept = {"jupytext": nb.metadata["jupytext"]} if "jupytext" in nb.metadata else {}
+    kept = {key: nb.metadata[key] for key in ("jupytext", "symlib") if key in nb.metadata}
     nb.metadata = nbformat.from_dict(kept | {"kernelspec": KERNEL, "language_info": LANGUAGE})
     nb.nbformat, nb.nbformat_minor = 4, 5
     seen: dict[str, int] = {}
