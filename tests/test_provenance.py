@@ -82,10 +82,12 @@ def test_the_commit_of_a_file(tmp_path, monkeypatch):
     assert provenance.commit(file) == "unknown"  # no repository here
     git(tmp_path, "init", "-q")
     assert provenance.commit(file) == "unknown"  # not committed
-    git(tmp_path, "add", "."), git(tmp_path, "commit", "-qm", "one")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
     first = git(tmp_path, "log", "-1", "--format=%h")
     (tmp_path / "other").write_text("2")
-    git(tmp_path, "add", "."), git(tmp_path, "commit", "-qm", "two")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "two")
     assert provenance.commit(file) == first != git(tmp_path, "log", "-1", "--format=%h")
     file.write_text("3")
     assert provenance.commit(file) == f"{first}+"

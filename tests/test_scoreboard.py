@@ -72,8 +72,8 @@ def test_rows_stand_in_reading_order_and_lead_to_their_cards(tmp_path):
 def test_a_row_says_what_stands_behind_it(tmp_path):
     write_book(tmp_path, z=[CLAIM], a=[PROOF])
     first, second = table_rows(scoreboard.text_of(tmp_path))
-    assert "<td>1.002<small>0.981 to 1.03<br>32 members</small></td><td>between 0.95 and 1.05</td>" in first
-    assert "<td>1<small>A paper, eq. 3</small></td><td>quick " in first
+    assert "<td>1.002 <small>0.981 to 1.03<br> 32 members</small></td><td>between 0.95 and 1.05</td>" in first
+    assert "<td>1 <small>A paper, eq. 3</small></td><td>quick " in first
     assert "<td>–</td><td>all sizes</td><td>–</td><td>quick " in second
 
 

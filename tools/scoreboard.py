@@ -74,7 +74,7 @@ def inline(text: str) -> str:
 
 
 def small(text: str) -> str:
-    return f"<small>{text}</small>" if text else ""
+    return f" <small>{text}</small>" if text else ""
 
 
 def ours(record: dict) -> str:
@@ -87,7 +87,7 @@ def ours(record: dict) -> str:
         below.append(" to ".join(map(number, record["spread"])))
     if record.get("members"):
         below.append(f"{record['members']} members")
-    return value + small("<br>".join(below))
+    return value + small("<br> ".join(below))
 
 
 def within(record: dict) -> str:
@@ -98,7 +98,7 @@ def within(record: dict) -> str:
 def paper(record: dict) -> str:
     """What the paper says, and which paper."""
     said, source = (str(record.get(key) or "") for key in ("paper", "source"))
-    return inline(said) + small(inline(source if source != "ours" else "")) or "–"
+    return (inline(said) + small(inline(source if source != "ours" else ""))).strip() or "–"
 
 
 def row_html(row: Row) -> str:

@@ -1,4 +1,4 @@
-/* The scoreboard: sorting, a search, and filters that stand in the address (?part=...&verdict=...&check=...&q=...).
+/* The scoreboard: sorting, a search, and filters that stand in the address (?part=...&verdict=...&check=...&text=...).
    Without this script the whole table stands there in its own order. */
 "use strict";
 
@@ -25,7 +25,7 @@ function addFilters(table, rows) {
     });
     const search = document.createElement("input");
     search.type = "search";
-    search.name = "q";
+    search.name = "text"; // "q" belongs to the search of the site
     bar.append(labelled("Text", search));
     controls.push(search);
     for (const control of controls) control.value = asked.get(control.name) ?? "";
