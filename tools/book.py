@@ -15,13 +15,14 @@ import sys
 from pathlib import Path
 
 from tools import notebooks, provenance, scoreboard
+from tools.assignments import editions
 from tools.notebooks import ROOT, ToolError
 
 
 def fingerprint(root: Path) -> dict[str, str]:
     """Path and hash of every file that the site depends on, and the commit of every notebook, which the site shows."""
     files = [root / "_config.yml", root / "_toc.yml", root / "requirements.txt"]
-    files += [*root.glob("tools/*.py"), *root.glob("CITATION.cff")]
+    files += [*root.glob("tools/**/*.py"), *root.glob("CITATION.cff")]
     files += [p for p in root.glob("book/**/*") if p.is_file() and not p.name.startswith(".")]
     found = {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     return found | {f"{page}, commit": origin["page"] for page, origin in provenance.origins(root).items()}
@@ -63,6 +64,8 @@ def build(root: Path) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
         if not jupyter_book(root):
             raise ToolError("the site was not built; what is wrong stands above")
+        if sets := editions.handouts(root):
+            editions.replace(out / "assignments", sets)
         notebooks.write_atomic(stamp, json.dumps(new, indent=0) + "\n")
     return out / "index.html"
 

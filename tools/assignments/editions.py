@@ -47,20 +47,35 @@ def executed(problems: ProblemSet) -> nbformat.NotebookNode:
     return notebooks.clean(nb)
 
 
+def release(problems: ProblemSet) -> dict[str, bytes]:
+    """What students get: the notebook of a set by its name."""
+    with tempfile.TemporaryDirectory(prefix="course") as course:
+        return {f"{problems.name}.ipynb": notebooks.to_json(editions.release(problems, Path(course))).encode()}
+
+
+def zipped(problems: ProblemSet, content: dict[str, bytes]) -> bytes:
+    """The files of one edition in one folder."""
+    return archive({f"{problems.name}/{file}": data for file, data in content.items()})
+
+
+def handouts(root: Path) -> dict[str, bytes]:
+    """What the site offers to students: the release of every set as a zip, by its name."""
+    found = map(reading.read, reading.sets(root))
+    return {f"{problems.name}.zip": zipped(problems, release(problems)) for problems in found}
+
+
 def build(problems: ProblemSet) -> dict[str, bytes]:
     """Every file of a set by its path below `_build/assignments`."""
     name = problems.name
-    with tempfile.TemporaryDirectory(prefix="course") as course:
-        released = notebooks.to_json(editions.release(problems, Path(course))).encode()
     source = notebooks.to_json(editions.source(problems)).encode()
     solved = notebooks.to_json(executed(problems)).encode()
     parts = {
-        "release": {f"{name}.ipynb": released},
+        "release": release(problems),
         "source": {f"{name}.ipynb": source, "checks.py": problems.checks.encode()},
         "solutions": {f"{name}-solutions.ipynb": solved},
     }
     files = {f"{part}/{name}/{file}": data for part, content in parts.items() for file, data in content.items()}
-    zips = {f"{part}/{name}.zip": archive({f"{name}/{f}": d for f, d in c.items()}) for part, c in parts.items()}
+    zips = {f"{part}/{name}.zip": zipped(problems, content) for part, content in parts.items()}
     return files | zips
 
 
