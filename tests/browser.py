@@ -21,6 +21,8 @@ from tools.notebooks import ROOT
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE, DESKTOP = 390, 1300
 TIMEOUT = 15_000  # milliseconds: no wait is unbounded
+HEAVIEST = 1_500_000  # bytes of a page with all it loads, uncompressed
+MOST_SHIFT = 0.02  # cumulative layout shift
 
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None and os.environ.get("CI") != "true",
@@ -77,7 +79,7 @@ def visit(browser):
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
         )
         context.set_default_timeout(TIMEOUT)
-        context.add_init_script(NO_TRANSITIONS)
+        context.add_init_script(COUNT_SHIFTS)
         contexts.append(context)
         page, seen, here = context.new_page(), Seen(), url.split("/", 3)[2]
 
@@ -92,7 +94,7 @@ def visit(browser):
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         page.on("response", lambda r: seen.missing.append(r.url) if r.status >= 400 else None)
         page.goto(url, wait_until="load")
-        page.evaluate(MATH_READY)
+        page.evaluate(SETTLED)
         return page, seen
 
     yield open_page
@@ -100,17 +102,25 @@ def visit(browser):
         context.close()
 
 
-# A colour half-way through a transition is no colour of the page.
-NO_TRANSITIONS = """addEventListener("DOMContentLoaded", () => {
-    const style = document.createElement("style");
-    style.textContent = "* { transition: none !important; animation: none !important; }";
-    document.head.append(style);
-})"""
-# MathJax may be refused or absent: never wait for it longer than five seconds.
-MATH_READY = """() => Promise.race([
-    window.MathJax && MathJax.startup && MathJax.startup.promise,
-    new Promise((done) => setTimeout(done, 5000)),
-]).then(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50))))"""
+# How far the page has moved under its reader's eyes: the sum of what the browser reports.
+COUNT_SHIFTS = """window.shift = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((entry) => { window.shift += entry.value; }))
+    .observe({ type: "layout-shift", buffered: true });"""
+SETTLED = """() => document.fonts.ready.then(() => new Promise((done) => setTimeout(
+    () => requestAnimationFrame(() => requestAnimationFrame(done)), 100)))"""
+WEIGHT = """() => performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource"))
+    .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
+MOVING = """() => [...document.querySelectorAll("*")].filter((e) => {
+    const style = getComputedStyle(e);
+    return style.animationName !== "none" || /[1-9]/.test(style.transitionDuration);
+}).slice(0, 3).map((e) => e.outerHTML.slice(0, 120))"""
+HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
+    .filter((e) => e.checkVisibility())
+    .map((e) => [Number(e.localName[1]), e.textContent.slice(0, 60)])"""
+UNREACHABLE = """() => [...document.querySelectorAll(
+    "a[href], button, input, select, textarea, summary, [onclick], [role=button], [role=slider], [role=tab]")]
+    .filter((e) => e.tabIndex < 0 && !e.disabled && e.checkVisibility({ visibilityProperty: true }))
+    .map((e) => e.outerHTML.slice(0, 120))"""
 RAW_MATH = """() => [...document.querySelectorAll(".math")]
     .filter((e) => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"))
     .map((e) => e.textContent.slice(0, 80))"""
@@ -128,7 +138,8 @@ OVERFLOW = """() => {
     return [`${wide} px too wide`, ...out.slice(0, 3).map((e) => e.outerHTML.slice(0, 120))];
 }"""
 BAD_IMAGES = """() => [...document.images]
-    .filter((i) => !i.complete || !i.naturalWidth || !i.alt || /[/\\\\]|\\.(png|svg|jpg)/.test(i.alt))
+    .filter((i) => (i.complete ? !i.naturalWidth : i.loading !== "lazy")
+        || !i.alt || /[/\\\\]|\\.(png|svg|jpg)/.test(i.alt))
     .map((i) => i.outerHTML.slice(0, 160))"""
 
 
@@ -145,11 +156,42 @@ def overflow_problems(page) -> list[str]:
     return page.evaluate(OVERFLOW)
 
 
+def weight_problems(page) -> list[str]:
+    weight = page.evaluate(WEIGHT)
+    return [f"too heavy: {weight} bytes, at most {HEAVIEST}"] if weight > HEAVIEST else []
+
+
+def motion_problems(page) -> list[str]:
+    """What shifts while the page loads, and what moves although the reader asked for reduced motion."""
+    shift = page.evaluate("shift")
+    shifts = [f"layout shift: {shift:.3f}, at most {MOST_SHIFT}"] if shift > MOST_SHIFT else []
+    return shifts + [f"moves: {tag}" for tag in page.evaluate(MOVING)]
+
+
+def heading_problems(page) -> list[str]:
+    """Other than one h1, first, and no level skipped on the way down."""
+    headings = page.evaluate(HEADINGS)
+    levels = [level for level, _ in headings]
+    problems = [] if levels[:1] == [1] and levels.count(1) == 1 else [f"h1 not once and first: {levels}"]
+    steps = zip(levels, headings[1:], strict=False)
+    return problems + [f"heading skips a level: {text}" for before, (level, text) in steps if level > before + 1]
+
+
+def keyboard_problems(page) -> list[str]:
+    return [f"not reached by keyboard: {tag}" for tag in page.evaluate(UNREACHABLE)]
+
+
 def axe_problems(page) -> list[str]:
-    """Serious and critical violations of WCAG 2 A and AA."""
+    """Violations of WCAG 2 A and AA, of any impact, and of the order of headings."""
     from axe_playwright_python.sync_playwright import Axe
 
-    options = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"]}
-    found = Axe().run(page, options=options).response["violations"]
-    bad = [v for v in found if v["impact"] in ("serious", "critical")]
+    rules = {"heading-order": {"enabled": True}}
+    options = {"runOnly": ["wcag2a", "wcag2aa"], "rules": rules, "resultTypes": ["violations"]}
+    bad = Axe().run(page, options=options).response["violations"]
     return [f"{v['id']}: {n['html'][:160]} {n['failureSummary'][:200]}" for v in bad for n in v["nodes"][:3]]
+
+
+def page_problems(page, seen: Seen) -> list[str]:
+    """All of the above."""
+    checks = (overflow_problems, weight_problems, motion_problems, heading_problems, keyboard_problems, axe_problems)
+    return loading_problems(page, seen) + [problem for check in checks for problem in check(page)]

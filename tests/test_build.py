@@ -46,8 +46,7 @@ def fails_twice(root: Path, capfd) -> str:
 def test_a_sound_book_is_built_self_contained(small):
     html = book.build(small).parent
     assert (html / "book" / "chapter.html").is_file()
-    mathjax = html / "_static" / "mathjax"
-    assert (mathjax / "tex-chtml.js").is_file() and list(mathjax.rglob("*.woff"))
+    assert list((html / "_static" / "mathematics").glob("*.woff"))
     for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not any(cdn in text for cdn in ("jsdelivr", "unpkg", "cdnjs", "googleapis")), page
@@ -67,3 +66,22 @@ def test_a_broken_reference_fails_the_build_until_it_is_mended(small, capfd, tex
     assert "index.md" in fails_twice(small, capfd)
     page.write_text(sound)
     assert book.build(small).is_file()
+
+
+def test_mathematics_is_typeset_by_the_build_and_by_the_next_one(small):
+    index = book.build(small).parent / "book" / "index.html"
+    sheet = index.parents[1] / "_static" / "mathematics.css"
+    assert "<mjx-container" in index.read_text() and "mjx-c1D465" in sheet.read_text()  # an italic x
+    chapter = small / "book" / "chapter.ipynb"
+    chapter.write_text(chapter.read_text().replace("# A chapter", "# A chapter with $z$"))
+    book.build(small)
+    assert "mjx-c1D467" in index.with_name("chapter.html").read_text()
+    assert "<mjx-container" in index.read_text()
+    assert "mjx-c1D465" in sheet.read_text() and "mjx-c1D467" in sheet.read_text()
+
+
+def test_a_formula_that_is_no_tex_fails_the_build(small, capfd):
+    with (small / "book" / "index.md").open("a") as page:
+        page.write("\nHere is $\\nosuchmacro$.\n")
+    said = fails_twice(small, capfd)
+    assert "book/index.html: \\nosuchmacro: Undefined control sequence" in said

@@ -22,7 +22,7 @@ from tools.notebooks import ROOT, ToolError
 def fingerprint(root: Path) -> dict[str, str]:
     """Path and hash of every file that the site depends on, and the commit of every notebook, which the site shows."""
     files = [root / "_config.yml", root / "_toc.yml", root / "requirements.txt"]
-    files += [*root.glob("tools/**/*.py"), *root.glob("CITATION.cff")]
+    files += [*root.glob("tools/**/*.py"), *root.glob("tools/*.js"), *root.glob("CITATION.cff")]
     files += [p for p in root.glob("book/**/*") if p.is_file() and not p.name.startswith(".")]
     found = {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     return found | {f"{page}, commit": origin["page"] for page, origin in provenance.origins(root).items()}

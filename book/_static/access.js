@@ -14,8 +14,7 @@ function markScrollable() {
 /* Sphinx calls the bibliography a list and gives its entries a role that is no list item. */
 for (const entry of document.querySelectorAll("div.citation-list > .citation")) entry.setAttribute("role", "listitem");
 
-window.addEventListener("load", async () => {
-    if (window.MathJax && window.MathJax.startup) await window.MathJax.startup.promise;
+window.addEventListener("load", () => {
     markScrollable();
     window.addEventListener("resize", markScrollable);
 });

@@ -1,0 +1,63 @@
+"""Mathematics of the pages: found, typeset by MathJax, put back; TeX that is wrong is said to be."""
+
+import pytest
+
+from tools import mathematics
+from tools.mathematics import Formula
+
+MATH = 'class="math notranslate nohighlight"'
+FOUND = {
+    f"<span {MATH}>\\(x &lt; 1\\)</span>": {Formula("x < 1", False)},
+    f'<div {MATH} id="equation-a">\n<span class="eqno">(1)<a href="#a">#</a></span>\\[y\\]</div>': {Formula("y", True)},
+    f"<div {MATH}>\\[\\begin{{split}}a \\\\[2pt] b\\end{{split}}\\]</div>": {
+        Formula("\\begin{split}a \\\\[2pt] b\\end{split}", True)
+    },
+    '<div class="amsmath math">\\begin{align}a\\end{align}</div>': {Formula("\\begin{align}a\\end{align}", True)},
+    f"<span {MATH}>\\(a\\)</span><span {MATH}>\\(b\\)</span>": {Formula("a", False), Formula("b", False)},
+    "<pre>\\(a\\)</pre><code class='mathematics'>\\(b\\)</code><span class=\"aftermath\">\\(c\\)</span>": set(),
+}
+
+
+@pytest.mark.parametrize("page", FOUND)
+def test_formulas_are_found(page):
+    assert mathematics.formulas(page) == FOUND[page]
+
+
+@pytest.fixture(scope="module")
+def done() -> mathematics.Typeset:
+    wanted = {
+        Formula("x^2", False), Formula("x^2", True), Formula("\\GL(n)", False), Formula("\\frac{", False),
+        Formula("\\nosuchmacro", False), Formula("\\begin{align}a &= b \\\\ c &= d\\end{align}", True),
+        Formula("\\mathfrak g \\subset \\mathbb R", False),
+    }  # fmt: skip
+    return mathematics.typeset(wanted, {"GL": "\\mathrm{GL}"})
+
+
+def test_what_is_typeset_can_be_seen_and_heard(done):
+    html = done.rendered[Formula("x^2", False)]
+    assert html.startswith("<mjx-container") and 'display="true"' not in html
+    assert "<math><msup><mi>x</mi><mn>2</mn></msup></math>" in html
+    assert 'display="true"' in done.rendered[Formula("x^2", True)]
+    assert ">GL</mi>" in done.rendered[Formula("\\GL(n)", False)]
+
+
+def test_tex_that_is_wrong_is_no_formula(done):
+    assert set(done.errors) == {Formula("\\frac{", False), Formula("\\nosuchmacro", False)}
+    assert "Missing close brace" in done.errors[Formula("\\frac{", False)]
+    assert "Undefined control sequence" in done.errors[Formula("\\nosuchmacro", False)]
+
+
+def test_the_sheet_has_the_glyphs_used_and_their_fonts(done, tmp_path):
+    assert "mjx-c1D465" in done.css and "mjx-c1D467" not in done.css
+    mathematics.write_sheet(done.css, tmp_path)
+    fonts = {path.name for path in (tmp_path / "mathematics").iterdir()}
+    assert fonts >= {"MathJax_Main-Regular.woff", "MathJax_Math-Italic.woff", "MathJax_Fraktur-Regular.woff"}
+    assert (tmp_path / "mathematics.css").read_text() == done.css
+
+
+def test_inserting_leaves_no_tex_and_the_rest_alone(done):
+    page = f'<p>\\(x^2\\)</p><span {MATH}>\\(x^2\\)</span><div {MATH}><span class="eqno">(1)</span>\\[x^2\\]</div>'
+    once = mathematics.insert(page, done.rendered)
+    assert once.startswith(f"<p>\\(x^2\\)</p><span {MATH}><mjx-container")
+    assert '<span class="eqno">(1)</span><mjx-container' in once
+    assert mathematics.formulas(once) == set() and mathematics.insert(once, {}) == once
