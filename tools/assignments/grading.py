@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.api import Gradebook
@@ -126,7 +128,7 @@ def settings(jail: Jail, limits: Limits, seed: int, checker: Checker, events: Ev
     c.Execute.timeout = c.JailedExecute.timeout = limits.cell
     c.JailedExecute.startup_timeout = 120
     c.OverwriteCells.add_missing_cells = True
-    c.HTMLExporter.sanitize_html = True
+    c.GenerateFeedback.preprocessors = [GetGrades, CSSHTMLHeaderPreprocessor, SanitizeHTML]
     return c
 
 
