@@ -167,10 +167,11 @@ def run(
     if user and os.getuid() == 0:
         root.chmod(0o777)
         seen = Path(sys.base_prefix)  # may lie in a folder that is closed to others
-        home = [w for p in [*reversed(seen.parents)][1:] for w in ("--perms", "0755", "--dir", str(p))]
-        closed = Path("/", seen.parts[1])
-        shown = ["--perms", "0755", "--tmpfs", str(closed), *home[3:], "--ro-bind", str(seen), str(seen)]
-        outer = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", *(shown if closed.name == "root" else [])]
+        between = [p for p in reversed(seen.parents) if len(p.parts) > 2]
+        opened = [w for p in between for w in ("--perms", "0755", "--dir", str(p))]
+        shown = ["--perms", "0755", "--tmpfs", "/root", *opened, "--ro-bind", str(seen), str(seen)]
+        closed = seen.is_relative_to("/root")
+        outer = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", *(shown if closed else [])]
         drop = ["setpriv", "--reuid", str(ORDINARY), "--regid", str(ORDINARY), "--clear-groups"]
         command = [*outer, "--", *drop, "env", f"HOME={root}", *command]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=900)
