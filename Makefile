@@ -16,12 +16,12 @@ export TQDM_DISABLE := 1
 test bench: export OMP_NUM_THREADS := 1
 test bench: export MKL_NUM_THREADS := 1
 
-.PHONY: help setup book pdf links test lint run chapter bench clean
+.PHONY: help setup book pdf links test lint run chapter bench assignments grade clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
 	@echo "Verbs (each sets up what it needs; Python 3.11 or newer is enough):"
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run PROFILE=full C=noether-for-gradient-flow J=2 P=\"seed=3 device=cpu\""
 	@echo "  make chapter C=conservation/noether-for-gradient-flow"
@@ -55,6 +55,12 @@ chapter: setup ## execute book/C.md and write the notebook beside it (C=part/cha
 
 bench: setup ## the benchmarks of tests/benchmarks
 	$(BIN)/pytest -q -o python_files='bench_*.py' -p no:xdist tests/benchmarks
+
+assignments: setup ## build the problem sets into _build/assignments: for students, for nbgrader, for instructors
+	@$(BIN)/python -m tools.assignments build
+
+grade: setup ## grade submissions into _build/grades/SET (SET=... SUBMITTED=folder or zip, SEED=..., UNSAFE=1)
+	@$(BIN)/python -m tools.assignments grade "$(SET)" "$(SUBMITTED)" --seed "$(SEED)" $(if $(filter 1,$(UNSAFE)),--unsafe)
 
 clean: ## remove what was built; .venv stays
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .benchmarks
