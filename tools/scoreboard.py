@@ -43,7 +43,8 @@ Verdict
 Check
 : *symbolic*: an identity at the stated sizes; *all sizes*: with unspecified dimensions; *exhaustive*: every element
   of a finite group; *infinitesimal*: the Lie algebra; *witness*: an exact point where the statement fails;
-  *measured*: a number inside asserted bounds. See {doc}`how-every-claim-is-checked`.
+  *measured*: a number inside asserted bounds. More in
+  <a href="how-every-claim-is-checked.html">how every claim is checked</a>.
 
 Ours
 : the measured number, from the least to the greatest member where an ensemble was trained, and the number of members.
