@@ -92,7 +92,7 @@ def fork():
         if os.fork() == 0:
             import time; time.sleep(3); os._exit(0)
 def named(pattern):
-    found = [str(p) for p in pathlib.Path("/").glob(pattern)]
+    found = [*pathlib.Path("/").glob(pattern)]
     assert found
     return found
 probe("network", lambda: socket.create_connection(("127.0.0.1", {port}), 2))
@@ -107,9 +107,9 @@ probe("write-symlib", lambda: open(os.path.join(os.path.dirname(sys.modules["sym
 probe("memory", lambda: len(bytearray(6 << 30)))
 probe("disk", lambda: open("/tmp/big", "wb").write(bytes(100 << 20)))
 probe("root", lambda: os.setuid(0))
-probe("kill", lambda: [os.kill(pid, 9) for pid in (1, {pid})])
+probe("kill", lambda: os.kill({pid}, 9))
 probe("environment", lambda: os.environ["SYMLIB_CANARY"])
-probe("processes", lambda: named("proc/{pid}/cmdline"))
+probe("processes", lambda: [p for p in named("proc/[0-9]*/cmdline") if b"tools.assignments" in p.read_bytes()][0])
 probe("fork", fork)
 law = 0
 """

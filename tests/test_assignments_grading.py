@@ -112,7 +112,7 @@ def test_an_ordinary_user_grades_and_marks_are_entered(release, tmp_path):
     tmp_path.chmod(0o755)
     for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
-    probe = PROBES.format(tools="/", source=str(EXAMPLE), canary=str(EXAMPLE), pid=os.getppid(), port=1)
+    probe = PROBES.format(tools="/", source=str(EXAMPLE), canary=str(EXAMPLE), pid=os.getpid(), port=1)
     wrote = Attack("good", edit=lambda nb: attacks.cell(nb, "written-why-odd").update(source="A sign for each factor."))
     folder = hand_in(tmp_path / "in", release, [wrote, Attack("probe", law=probe)])
     told = run(tmp_path, "grade", EXAMPLE, folder, user=True)
