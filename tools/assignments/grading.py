@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import sys
 import tempfile
@@ -142,7 +141,6 @@ def grade(
     ToolError when the machinery fails, never a zero for it.
     """
     warnings.simplefilter("ignore", SAWarning)  # nbgrader's own use of its database
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # nbgrader calls alembic
     frame, events, grades, logs = release(problems, course), Events(), [], []
     with Checker(problems, limits.check) as checker:
         api = grader(course, settings(jail, limits, seed, checker, events))

@@ -1,7 +1,9 @@
 """The notebooks made from a set: for students, for nbgrader, and for the instructor."""
 
 import hashlib
+import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,10 @@ def instructors(problems: ProblemSet) -> NotebookNode:
 
 
 def grader(course: Path, config: Config | None = None) -> NbGraderAPI:
-    """nbgrader on a course folder."""
+    """nbgrader on a course folder; it calls alembic, which lies beside Python."""
+    folder, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    if folder not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([folder, path])
     c = Config(config or {})
     c.CourseDirectory.root = str(course)
     c.CourseDirectory.course_id = "book"
