@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "data": {"data"},
     "dynamics": {"dynamics"},
     "measures": {"measures"},
-    **{name: set() for name in ("plots", "results", *LEAVES, "__init__")},
+    **{name: set() for name in ("plots", "interactive", "results", *LEAVES, "__init__")},
 }
 ONLY_IN = {
     "sympy": {"answers", "ops", "groups", "activations", "symmetry", "proofs", "conserved"},
