@@ -102,14 +102,14 @@ def figure(
     if not 0 <= first < len(at):
         raise ValueError(f"interactive: first should be one of {len(at)} positions, got {first}")
     moves: list[list[str]] = []
-    drawn = "".join(_panel(p, 220 if len(panels) == 3 else 290, first, moves) for p in panels)
+    drawn = "".join(_panel(p, first, moves) for p in panels)
     told = "".join(_number(name, list(texts), first, moves) for name, texts in rows.items())
     button = '<button type="button" data-play>Play</button>' if play else ""
     data = json.dumps(moves, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return Interactive(
         alt,
         f'<div class="interactive" style="max-width:48rem"><div role="img" aria-label="{html.escape(alt)}" '
-        f'style="display:flex;flex-wrap:wrap;gap:.5rem">{drawn}</div>'
+        f'style="display:flex;flex-wrap:wrap;justify-content:center;gap:.5rem">{drawn}</div>'
         f'<p class="numbers" style="display:flex;flex-wrap:wrap;gap:.1rem 1.4rem">{told}</p>'
         f'<div class="controls" hidden>{button}<input type="range" autocomplete="off" min="0" max="{len(at) - 1}" '
         f'value="{first}" aria-label="{html.escape(slider)}"></div>'
@@ -124,7 +124,7 @@ def _number(name: str, texts: list[str], first: int, moves: list[list[str]]) -> 
     return f"<span>{html.escape(name)} {shown}</span>"
 
 
-def _panel(panel: Panel, least: int, first: int, moves: list[list[str]]) -> str:
+def _panel(panel: Panel, first: int, moves: list[list[str]]) -> str:
     labels = [m for m in panel.marks if m.label]
     low, high = HEIGHT - BOTTOM, TOP + ROW * len(labels)
     x = _Scale.over([m.x for m in panel.marks], panel.xlim, "x" in panel.log, LEFT, WIDTH - RIGHT)
@@ -153,7 +153,7 @@ def _panel(panel: Panel, least: int, first: int, moves: list[list[str]]) -> str:
             parts.append(_path(mark, moves[-1][first], " data-moves"))
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" font-size="28" font-family="sans-serif" fill="currentColor" '
-        f'style="flex:1 1 {least}px;min-width:0">{"".join(parts)}</svg>'
+        f'style="flex:1 1 290px;max-width:330px;min-width:0">{"".join(parts)}</svg>'
     )
 
 
