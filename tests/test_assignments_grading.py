@@ -120,7 +120,8 @@ def test_an_ordinary_user_grades_and_marks_are_entered(release, tmp_path):
     out = tmp_path / "_build" / "grades" / "example"
     good = rows(out)["good"]
     assert (good["total"], good["still to mark"], good["sandbox"]) == ("7.0", "2", "bubblewrap (user namespace)")
-    assert "REACHED" not in (out / "course" / "autograded" / "probe" / "example" / "example.ipynb").read_text()
+    probed = (out / "course" / "autograded" / "probe" / "example" / "example.ipynb").read_text()
+    assert [name for name in PROBED if f"{name}: blocked" not in probed] == []
 
     (folder / "probe.ipynb").unlink()
     marked = (out / "to-mark.csv").read_text().replace("good,why-odd,2,,", "good,why-odd,2,1.5,nearly")
