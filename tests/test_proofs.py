@@ -9,6 +9,7 @@ import torch
 from sympy import Rational
 
 from symlib import checks, groups, proofs
+from symlib.activations import named_activation
 from symlib.architectures import CATALOGUE, Arch, attention, conv_block, mlp, multihead_attention
 from symlib.groups import Elem
 from symlib.ops import Step
@@ -43,7 +44,8 @@ def test_catalogue_is_proved(arch, sym):
     assert proof.method == METHODS[sym.group.name]
     assert proof.residual == 0 and proof.witness is None
     any_activation = proof.scope.endswith(", every elementwise activation")
-    assert any_activation == (sym.group.name == "permutation" and arch.activations.get("m") != "sum")
+    elementwise = named_activation(arch.activations.get(sym.space, "linear")).is_elementwise
+    assert any_activation == (sym.group.name == "permutation" and elementwise)
     assert proof.scope.startswith("every width") == (proof.method == "all sizes")
     assert "connected component" not in proof.scope
     assert proof.assumptions == (sym.group.cover,)
