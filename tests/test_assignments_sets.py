@@ -1,5 +1,6 @@
 """The problem sets of the book: their own claims about points, and that nothing private is in what others see."""
 
+import csv
 import html
 import io
 import json
@@ -8,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from attacks import EXAMPLE
+from attacks import EXAMPLE, needs_sandbox, run
 
 from tools.assignments import notebooks, reading, trial
 from tools.assignments.source import BEGIN, PRIVATE, ProblemSet
@@ -22,12 +23,46 @@ SHORTEST = 24  # characters of a line that can give something away
 
 @pytest.mark.parametrize("path", SETS)
 def test_every_variant_gets_the_points_that_the_set_claims(path):
-    outcomes = list(trial.outcomes(reading.read(path)))
-    wrong = {o.variant.title: (sorted(o.lost), o.wrong, o.errors) for o in outcomes if not o.as_wanted}
+    problems = reading.read(path)
+    outcomes = list(trial.outcomes(problems, trial.rounds(problems)))
+    wrong = {
+        o.variant.title: (sorted(o.lost ^ o.variant.loses), o.wrong, o.errors) for o in outcomes if not o.as_wanted
+    }
     assert not wrong
     stubs = next(o for o in outcomes if o.variant.title == "stubs")
     assert stubs.errors.keys() == {e for e in stubs.errors if e.startswith(("submit", "self-check"))}
-    assert outcomes[0].seconds < 60  # 12 s on an idle machine; the grader stops a cell at 30 s
+
+
+@pytest.mark.parametrize("path", SETS)
+def test_every_variant_is_in_one_round_and_loses_in_its_own_exercise(path):
+    problems = reading.read(path)
+    together = "; ".join(v.title for v in trial.rounds(problems)).split("; ")
+    assert sorted(together) == sorted(v.title for v in trial.variants(problems))
+    exercises = {c.name: e.number for e in problems.exercises for c in e.cells}
+    for cell in problems.kind("wrong"):
+        assert {exercises[name] for name in cell.loses} == {problems.exercise_of[cell.replaces]}
+
+
+@needs_sandbox()
+@pytest.mark.parametrize("path", BOOK)
+def test_the_grader_gives_the_points_that_the_set_claims(path, tmp_path):
+    """The whole way, in the sandbox and on inputs of another seed: the reference, the stubs, a mistake an exercise."""
+    problems = reading.read(path)
+    (tmp_path / "in").mkdir()
+    chosen = dict(zip(("reference", "stubs", "mistakes"), trial.rounds(problems), strict=False))
+    for student, variant in chosen.items():
+        nb, answers = notebooks.stripped(problems), {c.name: c.source for c in variant.cells if c.kind == "answer"}
+        for cell in nb.cells:
+            cell.source = answers.get(notebooks.graded_name(cell, "answer"), cell.source)
+        (tmp_path / "in" / f"{student}.ipynb").write_text(to_json(nb), encoding="utf-8")
+    told = run(tmp_path, "grade", path, tmp_path / "in", "--seed", "3", "--seconds", "200", "600")
+    assert told.returncode == 0, told.stderr + told.stdout
+    table = (tmp_path / "_build" / "grades" / problems.name / "grades.csv").read_text().splitlines()
+    got = {row["student"]: (row["status"], float(row["automatic"])) for row in csv.DictReader(table)}
+    points = {c.name: c.points for c in problems.kind("submit")}
+    kept = {name: sum(points.values()) - sum(points[n] for n in v.loses) for name, v in chosen.items()}
+    assert got == {name: ("graded", total) for name, total in kept.items()}
+    assert kept["stubs"] == 0 < kept["mistakes"] < kept["reference"]
 
 
 @pytest.mark.parametrize("path", BOOK)

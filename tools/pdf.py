@@ -36,16 +36,23 @@ STYLE = f"""
 @page {{ size: A4; margin: 18mm {SIDE} 20mm; }}
 html {{ font-size: 10.5pt; }}
 body {{ background: white; }}
+.bd-main .bd-content {{ margin: 0 !important; }}
 .bd-main .bd-content .bd-article-container {{ max-width: none !important; padding: 0; }}
-article.bd-article {{ break-before: page; padding: 0; }}
-article.cover {{ break-before: auto; padding-top: 45mm; }}
+.bd-main .bd-content .bd-article h1:first-of-type {{ display: block; margin-top: 0; }}
+div.page {{ break-before: page; }}
+article.bd-article {{ padding: 0 !important; }}
+article.cover {{ padding-top: 45mm !important; }}
 article.cover h1 {{ font-size: 30pt; line-height: 1.15; }}
+article.contents {{ break-before: page; }}
+article.contents ul {{ padding: 0; }}
 article.contents li {{ list-style: none; margin: .15em 0; }}
-article.contents a {{ text-decoration: none; color: inherit; }}
+article.contents a {{ text-decoration: none !important; color: inherit; }}
 h1, h2, h3 {{ break-after: avoid; }}
-a.headerlink, .prev-next-footer, .screen-only {{ display: none; }}
+div.cell_input, details {{ break-inside: avoid; }}
+a.headerlink, .prev-next-footer, .chapter-bar details, .table-filter {{ display: none !important; }}
 div.cell_output pre, div.cell_input pre {{ white-space: pre-wrap; max-height: none; overflow: visible; }}
 div.math {{ overflow: visible; }}
+table#scoreboard {{ font-size: 6.5pt !important; line-height: 1.3; }}
 """
 
 
@@ -125,7 +132,7 @@ def article(site: Path, path: PurePosixPath, known: dict[PurePosixPath, str]) ->
     reader.feed((site / path).read_text(encoding="utf-8"))
     if not reader.parts:
         raise ToolError(f"{path}: has no article to print")
-    return f'<div id="{known[path]}">' + "".join(reader.parts) + "</div>"
+    return f'<div class="page" id="{known[path]}">' + "".join(reader.parts) + "</div>"
 
 
 def title(site: Path, path: PurePosixPath) -> str:

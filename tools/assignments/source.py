@@ -87,14 +87,25 @@ class ProblemSet:
         """The source of all check cells, as one module."""
         return "\n\n".join(c.source for c in self.kind("check")) + "\n"
 
-    def replaced(self, variant: Cell | None) -> tuple[Cell, ...]:
-        """The public cells with their solutions, one answer replaced by a wrong or equivalent one."""
-        swap = (variant.replaces, variant.source) if variant else ("", "")
+    def replaced(self, *variants: Cell) -> tuple[Cell, ...]:
+        """The public cells with their solutions, some answers replaced by wrong or equivalent ones."""
+        swap = {variant.replaces: variant.source for variant in variants}
         return tuple(
-            Cell("answer", swap[1], c.line, c.name) if (c.kind, c.name) == ("answer", swap[0]) else c
+            Cell("answer", swap[c.name], c.line, c.name) if c.kind == "answer" and c.name in swap else c
             for c in self.cells
             if c.kind not in PRIVATE
         )
+
+    @property
+    def exercise_of(self) -> dict[str, int]:
+        """The number of the exercise that an answer cell stands in, by the name of the cell."""
+        number, found = 0, {}
+        for cell in self.cells:
+            for match in HEADING.finditer(cell.source if cell.kind == "text" else ""):
+                number = int(match[1])
+            if cell.kind == "answer":
+                found[cell.name] = number
+        return found
 
 
 def without_solutions(source: str) -> str:

@@ -5,12 +5,13 @@ Each variant runs as plain Python in a forked child with the release's cells in 
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tools.assignments.checking import Checker
@@ -51,11 +52,27 @@ class Outcome:
 def variants(problems: ProblemSet) -> list[Variant]:
     """The reference, the stubs, and one for every wrong and equivalent cell."""
     every = frozenset(c.name for c in problems.kind("submit"))
-    stubs = tuple(Cell(c.kind, c.stub, c.line, c.name) if c.kind == "answer" else c for c in problems.replaced(None))
-    found = [Variant("reference", problems.replaced(None), frozenset()), Variant("stubs", stubs, every)]
+    stubs = tuple(Cell(c.kind, c.stub, c.line, c.name) if c.kind == "answer" else c for c in problems.replaced())
+    found = [Variant("reference", problems.replaced(), frozenset()), Variant("stubs", stubs, every)]
     for cell in problems.kind("wrong", "equivalent"):
         title = f"{cell.kind} {cell.replaces}, line {cell.line}"
         found.append(Variant(title, problems.replaced(cell), frozenset(cell.loses)))
+    return found
+
+
+def rounds(problems: ProblemSet) -> list[Variant]:
+    """The same in fewer runs: reference, stubs, and wrong and equivalent cells together, one of each exercise.
+
+    What a variant may lose stands in its own exercise, so that what each of them loses can still be told.
+    """
+    queues: dict[int, list[Cell]] = {}
+    for cell in problems.kind("wrong", "equivalent"):
+        queues.setdefault(problems.exercise_of[cell.replaces], []).append(cell)
+    found = variants(problems)[:2]
+    for cells in itertools.zip_longest(*queues.values()):
+        some = [cell for cell in cells if cell]
+        title = "; ".join(f"{cell.kind} {cell.replaces}, line {cell.line}" for cell in some)
+        found.append(Variant(title, problems.replaced(*some), frozenset(n for cell in some for n in cell.loses)))
     return found
 
 
@@ -107,8 +124,8 @@ def forked(cells: Iterable[Cell]) -> tuple[dict[str, object], dict[str, str]]:
     return answers, errors
 
 
-def outcomes(problems: ProblemSet) -> Iterable[Outcome]:
-    """Run and check every variant, one after the other."""
+def outcomes(problems: ProblemSet, chosen: Iterable[Variant]) -> Iterator[Outcome]:
+    """Run and check the variants, one after the other."""
     import matplotlib.pyplot
     import sympy
     import torch  # imported once, before the forks
@@ -116,7 +133,7 @@ def outcomes(problems: ProblemSet) -> Iterable[Outcome]:
     torch.set_num_threads(1)
     assert sympy and matplotlib.pyplot
     with Checker(problems) as checker:
-        for variant in variants(problems):
+        for variant in chosen:
             clock = time.monotonic()
             answers, errors = forked(variant.cells)
             seconds = time.monotonic() - clock
@@ -132,7 +149,7 @@ def report(problems: ProblemSet) -> bool:
     points = {c.name: c.points for c in problems.kind("submit")}
     total, good = sum(points.values()), True
     print(f"{problems.name}: {problems.points} points, {total} of them automatic")
-    for outcome in outcomes(problems):
+    for outcome in outcomes(problems, variants(problems)):
         got = total - sum(points[name] for name in outcome.lost)
         good &= outcome.as_wanted
         mark = "ok" if outcome.as_wanted else "NOT AS WANTED"
