@@ -6,6 +6,7 @@ a build that failed makes the next one start afresh, so that no warning hides be
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -51,7 +52,18 @@ def jupyter_book(root: Path) -> bool:
 
 
 def build(root: Path) -> Path:
-    """Bring the site up to date and return its first page; ToolError when the build failed."""
+    """Bring the site up to date and return its first page; ToolError when the build failed.
+
+    Of several processes that ask at once, one builds and the others wait for it.
+    """
+    folder = root / "_build"
+    folder.mkdir(exist_ok=True)
+    with (folder / "book.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return bring_up_to_date(root)
+
+
+def bring_up_to_date(root: Path) -> Path:
     out, trees, stamp = (root / "_build" / name for name in ("html", ".doctrees", "book.json"))
     scoreboard.update(root)
     new = fingerprint(root)
