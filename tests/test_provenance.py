@@ -94,7 +94,7 @@ def test_the_commit_of_a_file(tmp_path, monkeypatch):
 
 
 def test_a_figure_shows_the_whole_run():
-    text = provenance.details(KNOWN, 4)
+    text = provenance.details(provenance.facts(KNOWN, 4))
     for part in (
         "a/one.ipynb, code cell 4",
         "abc1234",
@@ -107,7 +107,9 @@ def test_a_figure_shows_the_whole_run():
 
 
 def test_what_was_not_recorded_is_said():
-    text = provenance.details({key: KNOWN[key] for key in ("chapter", "page", "profile", "seed")}, None)
+    text = provenance.details(
+        provenance.facts({key: KNOWN[key] for key in ("chapter", "page", "profile", "seed")}, None)
+    )
     assert "profile quick, seed 3, device, versions and time were not recorded" in text and "code cell" not in text
 
 

@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.osutil import copyfile, ensuredir, relative_uri
 
-from tools import book_map, contents, publish
+from tools import book_map, contents, provenance, publish
 from tools.contents import Entry, Part
 
 HERO = Path("book", "_static", "hero.svg")
@@ -52,7 +52,14 @@ class Hero(Block):
 
     def html(self, root: Path) -> str:
         drawing = (root / HERO).read_text(encoding="utf-8") if (root / HERO).is_file() else ""
-        return f'<div class="home-hero">{re.sub(r"<[?!][^>]*>", "", drawing)}</div>'
+        box = provenance.details(
+            [
+                ("Picture", f"{HERO}, commit <code>{escape(provenance.commit(root / HERO))}</code>"),
+                ("Run", "fixed starts, cpu, versions of requirements.txt: a test draws it again and compares"),
+                ("Again", "<code>python -m tools.hero</code>"),
+            ]
+        )
+        return f'<div class="home-hero">{re.sub(r"<[?!][^>]*>", "", drawing)}</div>{box if drawing else ""}'
 
 
 class BookNumbers(Block):

@@ -6,7 +6,7 @@ git when the site is built, so that no committed text holds it. Rows of the scor
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
@@ -65,9 +65,10 @@ def facts(known: dict, cell: int | None) -> Iterator[tuple[str, str]]:
     yield "Again", f"<code>make chapter C={escape(known['chapter'])}</code>"
 
 
-def details(known: dict, cell: int | None) -> str:
-    lines = "".join(f"<div><dt>{title}</dt><dd>{text}</dd></div>" for title, text in facts(known, cell))
-    return f'<details class="provenance"><summary>Provenance</summary><dl>{lines}</dl></details>'
+def details(lines: Iterable[tuple[str, str]]) -> str:
+    """The closed box below a figure, from titles and HTML."""
+    inside = "".join(f"<div><dt>{title}</dt><dd>{text}</dd></div>" for title, text in lines)
+    return f'<details class="provenance"><summary>Provenance</summary><dl>{inside}</dl></details>'
 
 
 def cell_number(node: nodes.Node) -> int | None:
@@ -81,7 +82,7 @@ def cell_number(node: nodes.Node) -> int | None:
 def mark_figures(app: Sphinx, document: nodes.document) -> None:
     if known := app.env.symlib_origins.get(app.env.docname):  # type: ignore[attr-defined]
         for figure in list(document.findall(nodes.figure)):
-            below = nodes.raw("", details(known, cell_number(figure)), format="html")
+            below = nodes.raw("", details(facts(known, cell_number(figure))), format="html")
             figure.parent.insert(figure.parent.index(figure) + 1, below)
 
 
