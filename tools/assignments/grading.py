@@ -129,6 +129,7 @@ def settings(jail: Jail, limits: Limits, seed: int, checker: Checker, events: Ev
     c.JailedExecute.startup_timeout = 120
     c.OverwriteCells.add_missing_cells = True
     c.GenerateFeedback.preprocessors = [GetGrades, CSSHTMLHeaderPreprocessor, SanitizeHTML]
+    c.SanitizeHTML.enabled = True  # nbconvert leaves it off
     return c
 
 
