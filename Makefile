@@ -39,7 +39,7 @@ links: setup ## ask for every address that leaves the site (needs the network; l
 	@$(BIN)/python -m tools.links
 
 test: lint book ## everything CI checks: lint, site, tests, notebooks, browser
-	$(BIN)/pytest -q -n 2 --dist loadscope --durations 15 --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
+	$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations 15 --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
 	    --nbval-sanitize-with tests/nbval.cfg tests $$($(BIN)/python -m tools.notebooks)
 
 lint: setup ## ruff and pyright

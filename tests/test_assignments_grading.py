@@ -109,9 +109,10 @@ def test_loops_cost_their_cell_and_the_batch_goes_on(release, tmp_path):
 
 
 def test_an_ordinary_user_grades_and_marks_are_entered(release, tmp_path):
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+    above = Path(tempfile.gettempdir()).resolve()
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(above) and folder != above:
+            folder.chmod(0o755)
     probe = PROBES.format(tools="/", source=str(EXAMPLE), canary=str(EXAMPLE), pid=os.getpid(), port=1)
     wrote = Attack("good", edit=lambda nb: attacks.cell(nb, "written-why-odd").update(source="A sign for each factor."))
     folder = hand_in(tmp_path / "in", release, [wrote, Attack("probe", law=probe)])
