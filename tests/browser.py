@@ -7,7 +7,6 @@ Every off-site request is refused and recorded. A test file asks for the fixture
 import functools
 import http.server
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tools import book
+from tools.browser import find
 from tools.notebooks import ROOT
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = find()
 PHONE, DESKTOP = 390, 1300
 TIMEOUT = 15_000  # milliseconds: no wait is unbounded
 HEAVIEST = 1_500_000  # bytes of a page with all it loads, uncompressed

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from tests.browser import CHROMIUM, needs_browser
-from tools import book, pdf
+from tools import book, browser, pdf
 from tools.notebooks import ROOT, ToolError
 
 PAGE = """<html><body><nav id="menu">menu</nav><article class="bd-article"><h1>{title}</h1>
@@ -57,7 +57,7 @@ def test_a_page_without_an_article_is_an_error(tmp_path):
 
 
 def test_without_a_browser_it_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(pdf, "BROWSERS", ())
+    monkeypatch.setattr(browser, "NAMES", ())
     with pytest.raises(ToolError, match="no Chromium found"):
         pdf.print_pdf(tmp_path / "book.html", tmp_path / "book.pdf")
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,6 @@ the valley it ends.
 import html
 import io
 import os
-import shutil
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 import yaml
 
 from symlib import dynamics
-from tools import notebooks
+from tools import browser, notebooks
 from tools.notebooks import ROOT
 
 WIDTH, HEIGHT, UNIT = 1200, 560, 190  # of the view box; UNIT is the length of 1 in it
@@ -184,11 +183,11 @@ def card(chromium: str) -> bytes:
     look = "margin: 0; background: #14181e; color: #e5e9f0; text-align: center; font: 600 35px/60px sans-serif"
     page = f'<!doctype html><html data-theme="dark"><body style="{look}">{picture()}{html.escape(name)}</body></html>'
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        tab = browser.new_page(viewport={"width": CARD[0], "height": CARD[1]}, reduced_motion="reduce")
+        opened = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        tab = opened.new_page(viewport={"width": CARD[0], "height": CARD[1]}, reduced_motion="reduce")
         tab.set_content(page)
         shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
-        browser.close()
+        opened.close()
     shot.quantize(80, dither=Image.Dither.NONE).save(out := io.BytesIO(), "PNG", optimize=True)
     return out.getvalue()
 
@@ -197,7 +196,7 @@ def main() -> None:
     """Write both files; without Chromium only the first, and say so."""
     folder = ROOT / "book/_static"
     notebooks.write_atomic(folder / "hero.svg", picture())
-    if chromium := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"):
+    if chromium := browser.find():
         (folder / "hero.png").write_bytes(card(chromium))
     else:
         print("hero.png was not drawn: Chromium is not installed")

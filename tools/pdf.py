@@ -8,7 +8,6 @@ import argparse
 import html
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -17,10 +16,9 @@ from urllib.parse import urldefrag, urlsplit
 
 import yaml
 
-from tools import book, notebooks
+from tools import book, browser, notebooks
 from tools.notebooks import ROOT, ToolError
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DROPPED = ("script", "button", "select", "input")
 ATTRIBUTE = re.compile(r"""(?<=\s)(id|for|aria-labelledby|aria-describedby|href|src|xlink:href)="([^"]*)\"""")
 SIDE = "18mm"
@@ -179,7 +177,7 @@ def whole_book(root: Path, site: Path) -> str:
 
 def print_pdf(page: Path, target: Path) -> None:
     """Print an HTML file with Chromium, bookmarks and tags included; wide formulas and tables shrink to the text."""
-    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
+    chromium = browser.find()
     if chromium is None:
         raise ToolError("no Chromium found (Debian: apt install chromium); it prints the book")
     from playwright.sync_api import sync_playwright
@@ -188,8 +186,8 @@ def print_pdf(page: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with sync_playwright() as play:
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = play.chromium.launch(executable_path=chromium, args=flags)
-        sheet = browser.new_page(viewport={"width": 660, "height": 900})
+        opened = play.chromium.launch(executable_path=chromium, args=flags)
+        sheet = opened.new_page(viewport={"width": 660, "height": 900})
         sheet.emulate_media(media="print", color_scheme="light")
         sheet.goto(page.as_uri(), wait_until="load")
         sheet.evaluate(FIT)
@@ -197,7 +195,7 @@ def print_pdf(page: Path, target: Path) -> None:
             path=partial, prefer_css_page_size=True, print_background=True, outline=True, tagged=True,
             display_header_footer=True, header_template="<span></span>", footer_template=footer,
         )  # fmt: skip
-        browser.close()
+        opened.close()
     os.replace(partial, target)
 
 
