@@ -40,8 +40,8 @@ def address() -> Iterator[str]:
     yield from serve(book.build(ROOT).parent)
 
 
-def serve(folder: Path) -> Iterator[str]:
-    handler = functools.partial(Quiet, directory=str(folder))
+def serve(folder: Path, kind: type[Quiet] = Quiet) -> Iterator[str]:
+    handler = functools.partial(kind, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -1,6 +1,11 @@
 """Mathematics of the pages: found, typeset by MathJax, put back; TeX that is wrong is said to be."""
 
+import base64
+import io
+import re
+
 import pytest
+from fontTools.ttLib import TTFont
 
 from tools import mathematics
 from tools.mathematics import Formula
@@ -47,12 +52,35 @@ def test_tex_that_is_wrong_is_no_formula(done):
     assert "Undefined control sequence" in done.errors[Formula("\\nosuchmacro", False)]
 
 
-def test_the_sheet_has_the_glyphs_used_and_their_fonts(done, tmp_path):
+def held(css: str) -> dict[str, set[int]]:
+    """The characters of the fonts inside a sheet, by family."""
+    faces = re.findall(r'font-family: ([\w-]+);\s*src: url\("data:font/woff;base64,([^"]+)"\)', css)
+    return {family: set(TTFont(io.BytesIO(base64.b64decode(data))).getBestCmap()) for family, data in faces}
+
+
+def test_the_sheet_has_the_glyphs_used_and_their_fonts(done):
     assert "mjx-c1D465" in done.css and "mjx-c1D467" not in done.css
-    mathematics.write_sheet(done.css, tmp_path)
-    fonts = {path.name for path in (tmp_path / "mathematics").iterdir()}
-    assert fonts >= {"MathJax_Main-Regular.woff", "MathJax_Math-Italic.woff", "MathJax_Fraktur-Regular.woff"}
-    assert (tmp_path / "mathematics.css").read_text() == done.css
+    sheet = mathematics.carry_fonts(done.css)
+    fonts = held(sheet)
+    assert ord("x") in fonts["MJXTEX-I"] and ord("z") not in fonts["MJXTEX-I"] and ord("2") in fonts["MJXTEX"]
+    assert ord("g") in fonts["MJXTEX-FR"] and {"MJXTEX-SS", "MJXTEX-C"}.isdisjoint(fonts)
+    assert ".woff" not in sheet and len(sheet) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("rule", "families", "character"),
+    [
+        ('mjx-c.mjx-c221A.TEX-S1::before {\n  padding: 0;\n  content: "\\221A";\n}', ["MJXTEX-S1"], 0x221A),
+        ('mjx-c.mjx-c5C::before {\n  content: "\\\\";\n}', mathematics.PIECES, ord("\\")),
+        ('mjx-c.mjx-c22::before {\n  content: "\\"";\n}', mathematics.PIECES, ord('"')),
+        ('mjx-stretchy-v.mjx-c5B mjx-ext mjx-c::before {\n  content: "\\23A2";\n}', mathematics.PIECES, 0x23A2),
+    ],
+)
+def test_characters_are_read_from_the_rules(rule, families, character):
+    assert mathematics.characters(rule) == {
+        "MJXZERO": {0xEFFC},
+        **{family: {32, character} for family in families},
+    }
 
 
 def test_inserting_leaves_no_tex_and_the_rest_alone(done):

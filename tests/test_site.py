@@ -1,10 +1,12 @@
 """The built site in a real browser: offline, quiet, typeset, readable at every width and in both schemes."""
 
+import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.browser import DESKTOP, HEAVIEST, PHONE, needs_browser, page_problems, serve
+from tests.browser import DESKTOP, HEAVIEST, MOST_SHIFT, PHONE, Quiet, needs_browser, page_problems, serve
 from tools import book, notebooks
 from tools.notebooks import ROOT
 
@@ -45,6 +47,32 @@ def test_the_keyboard_reaches_the_content_and_the_search(address, visit):
     page.keyboard.press("Enter")
     page.wait_for_url("**/search.html*")
     page.wait_for_selector("#search-results li")
+
+
+class InTwoParts(Quiet):
+    """The site over a slow line: a page halts after seven rows of its tables.
+
+    With `?bare` it lacks what makes the browser wait for the first table.
+    """
+
+    def copyfile(self, source, outputfile):
+        data = source.read()
+        if "?bare" in self.path:
+            data = re.sub(rb'<link rel="expect"[^>]*>', lambda link: b" " * len(link[0]), data)
+        rows = [row.end() for row in re.finditer(b"</tr>", data)]
+        cut = rows[6] if rows else len(data)
+        outputfile.write(data[:cut])
+        outputfile.flush()
+        time.sleep(1.5 * (cut < len(data)))
+        outputfile.write(data[cut:])
+
+
+def test_a_table_keeps_its_columns_while_the_page_comes_in(visit):
+    for address in serve(book.build(ROOT).parent, InTwoParts):
+        shifts = [
+            visit(f"{address}/book/appendix/notation.html{query}")[0].evaluate("shift") for query in ("", "?bare")
+        ]
+        assert shifts[0] < MOST_SHIFT < shifts[1]
 
 
 def test_a_page_needs_no_scripts_and_no_server(address, browser):

@@ -5,7 +5,7 @@ import io
 import pytest
 from fontTools.ttLib import TTFont
 
-from tools import icons, theme
+from tools import fonts, icons, theme
 
 HEAD = """<html lang="en" data-theme="auto">
 <script>
@@ -56,6 +56,16 @@ def test_code_is_not_marked():
     assert theme.marks_columns(code) == code
 
 
+def test_a_page_with_a_table_waits_for_the_first():
+    page = "<title>T</title><table>1</table><p>on</p><table>2</table>"
+    waits = theme.paints_whole_table(page)
+    assert f'href="#{theme.READ}" blocking="render"' in waits
+    assert f'<table>1</table><span id="{theme.READ}"></span><p>on</p><table>2</table>' in waits
+    assert (
+        theme.paints_whole_table(waits) == waits and theme.paints_whole_table("<title>T</title>") == "<title>T</title>"
+    )
+
+
 def test_icons_are_named_by_the_classes_of_a_page():
     assert icons.names('<i class="fa-solid fa-bars"></i><p>fa-moon</p>') == {"fa-solid", "fa-bars"}
 
@@ -75,7 +85,7 @@ def test_the_sheet_keeps_the_icons_in_use(sheets):
 
 
 def test_the_font_has_the_characters_in_use_and_not_the_name():
-    font = TTFont(io.BytesIO(icons.subset_font(theme.STATIC / theme.FONT, {0xF0C9, 0xF002})))
+    font = TTFont(io.BytesIO(fonts.cut(theme.STATIC / theme.FONT, {0xF0C9, 0xF002}, icons.NAME)))
     assert set(font.getBestCmap()) == {0xF0C9, 0xF002}
-    held = " ".join(str(record) for record in font["name"].names if record.nameID in icons.NAMES)
-    assert "Awesome" not in held and "BookIcons" in held
+    held = " ".join(str(record) for record in font["name"].names if record.nameID in fonts.NAMES)
+    assert "Awesome" not in held and icons.NAME in held

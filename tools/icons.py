@@ -4,39 +4,21 @@ The theme brings all of Font Awesome Free to every page: a script of 1.5 MB, a f
 left here are the used rules and characters (icons CC BY 4.0, font SIL OFL 1.1: a subset may not carry its name).
 """
 
-import base64
-import io
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from fontTools import subset, ttLib
+from tools import fonts
 
 # a rule that only says which character an icon is: .fa-search:before{content:"\f002"}
 RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"[^"]*"\}')
 CODE = re.compile(r'"\\([0-9a-f]{2,5})"')
 FONT_FACE = re.compile(r"(@font-face\{[^}]*src:)url\([^)]*fa-solid-900\.woff2\)[^}]*(?=\})")
-NAMES = {1, 3, 4, 6, 16}  # the records of a font that hold its name
+NAME = "BookIcons"
 
 
 def names(page: str) -> set[str]:
     """The icons of a page: class="fa-solid fa-bars" names fa-solid and fa-bars."""
     return set(re.findall(r"\bfa-[a-z0-9-]+", " ".join(re.findall(r'class="([^"]*)"', page))))
-
-
-def subset_font(font: Path, codes: Iterable[int]) -> bytes:
-    """The characters `codes` of a font, as woff under another name."""
-    with ttLib.TTFont(font, recalcTimestamp=False) as full:
-        cutter = subset.Subsetter(subset.Options(layout_features=[], hinting=False))
-        cutter.populate(unicodes=codes)
-        cutter.subset(full)
-        table = full["name"]
-        for record in [record for record in table.names if record.nameID in NAMES]:
-            table.setName("BookIcons", record.nameID, record.platformID, record.platEncID, record.langID)
-        full.flavor = "woff"
-        buffer = io.BytesIO()
-        full.save(buffer)
-    return buffer.getvalue()
 
 
 def trim(sheet: str, font: Path, used: set[str]) -> str:
@@ -46,5 +28,5 @@ def trim(sheet: str, font: Path, used: set[str]) -> str:
         return rule[0] if used & set(re.findall(r"fa-[a-z0-9-]+", rule[1])) else ""
 
     sheet = RULE.sub(keep, sheet)
-    data = base64.b64encode(subset_font(font, {int(code, 16) for code in CODE.findall(sheet)})).decode()
-    return FONT_FACE.sub(rf'\1url("data:font/woff;base64,{data}") format("woff")', sheet)
+    font = fonts.cut(font, {int(code, 16) for code in CODE.findall(sheet)}, NAME)
+    return FONT_FACE.sub(rf"\1{fonts.url(font)}", sheet)

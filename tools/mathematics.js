@@ -31,7 +31,7 @@ require(`${folder}/node-main.js`)
             versionWarnings: false,
         },
         tex: { macros, packages: { "[-]": ["noundefined"] }, formatError: rethrow },
-        chtml: { fontURL: "mathematics" },
+        chtml: { fontURL: "fonts" },
     })
     .then(typeset)
     .then((answer) => process.stdout.write(JSON.stringify(answer)));

@@ -9,7 +9,6 @@ import html
 import importlib.util
 import json
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +18,28 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.ext.mathjax import html_visit_displaymath, html_visit_math
 
+from tools import fonts
 from tools.notebooks import write_atomic
 
 WHEEL = "sphinx-mathjax-offline"
 SCRIPT = Path(__file__).with_suffix(".js")
-SHEET, FONTS, SEEN = "mathematics.css", "mathematics", "mathematics.json"
+SHEET, SEEN = "mathematics.css", "mathematics.json"
 ELEMENT = re.compile(r'<(span|div)\b[^>]*\bclass="(?:[^"]* )?math(?: [^"]*)?"[^>]*>.*?</\1>', re.DOTALL)
 DELIMITED = re.compile(
     r"\\\((?P<inline>.*?)\\\)|\\\[(?P<display>.*?)\\\]|(?P<bare>\\begin\{(?P<name>[a-z]+\*?)\}.*?\\end\{(?P=name)\})",
     re.DOTALL,
 )
-FONT = re.compile(rf"{FONTS}/([\w-]+\.woff)")
+# A rule that draws characters, `mjx-c.mjx-c1D465.TEX-I::before { padding: ...; content: "x"; }`; without a variant it
+# is in the upright font or, as a piece of a tall bracket, in one of those that the sheet tries in turn.
+GLYPHS = re.compile(
+    r'^mjx-[^{]*?(?:\.TEX-(?P<variant>\w+))?::before \{[^}]*content: "(?P<text>(?:\\.|[^"\\])*)"', re.MULTILINE
+)
+PIECES = ("MJXTEX", "MJXTEX-S1", "MJXTEX-S4", "MJXTEX-A")
+ESCAPED = re.compile(r"\\(?:([0-9A-Fa-f]{1,6}) ?|(.))")
+FACE = re.compile(
+    r"@font-face[^{]*\{\s*font-family: (?P<family>[\w-]+);"
+    r'\s*src: (?P<src>url\("fonts/(?P<file>[\w-]+\.woff)"\)[^;]*);\s*\}\s*'
+)
 # What of MathJax's markup neither a browser nor a screen reader needs: a fifth of its length.
 IDLE = re.compile(r' (?:data-mjx-texclass|unselectable)="[^"]*"| xmlns="[^"]*"')
 
@@ -94,13 +104,26 @@ def typeset(wanted: Iterable[Formula], macros: dict[str, object]) -> Typeset:
     return Typeset(rendered, {one: entry["error"] for one, entry in pairs if "error" in entry}, answer["css"])
 
 
-def write_sheet(css: str, static: Path) -> None:
-    """The style sheet and the fonts it names."""
-    fonts = wheel_files() / "output" / "chtml" / "fonts" / "woff-v2"
-    (static / FONTS).mkdir(parents=True, exist_ok=True)
-    for name in sorted(set(FONT.findall(css))):
-        shutil.copy2(fonts / name, static / FONTS)
-    write_atomic(static / SHEET, css)
+def characters(css: str) -> dict[str, set[int]]:
+    """The characters that a sheet draws, by family: those that draw have a space too, and MJXZERO its one."""
+    drawn: dict[str, set[int]] = {"MJXZERO": {0xEFFC}}
+    for rule in GLYPHS.finditer(css):
+        text = ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], rule["text"])
+        for family in (f"MJXTEX-{rule['variant']}",) if rule["variant"] else PIECES:
+            drawn.setdefault(family, {ord(" ")}).update(map(ord, text))
+    return drawn
+
+
+def carry_fonts(css: str) -> str:
+    """The sheet with the characters it draws inside it, and without the families it does not use."""
+    drawn = characters(css)
+    folder = wheel_files() / "output" / "chtml" / "fonts" / "woff-v2"
+
+    def face(found: re.Match[str]) -> str:
+        codes = drawn.get(found["family"])
+        return found[0].replace(found["src"], fonts.url(fonts.cut(folder / found["file"], codes))) if codes else ""
+
+    return FACE.sub(face, css)
 
 
 def typeset_site(app: Sphinx, exception: Exception | None) -> None:
@@ -123,7 +146,7 @@ def typeset_site(app: Sphinx, exception: Exception | None) -> None:
     ]
     if problems:
         raise ExtensionError("mathematics that is no TeX:\n  " + "\n  ".join(problems))
-    write_sheet(done.css, out / "_static")
+    write_atomic(out / "_static" / SHEET, carry_fonts(done.css))
     write_atomic(memory, json.dumps(sorted(seen - done.errors.keys())))
     for path, text in texts.items():
         if found[path]:

@@ -25,6 +25,7 @@ SET_FIRST = (
 )
 PRINTED = re.compile(r'(<div class="output [^"]*"><div class="highlight"><pre)>(.*?)(?=</pre>)', re.DOTALL)
 GAP = re.compile(r"\S {2,}\S")
+READ = "read-before-painting"
 
 
 def loads_what_it_uses(page: str, is_search: bool) -> str:
@@ -49,6 +50,14 @@ def marks_columns(page: str) -> str:
     return PRINTED.sub(mark, page)
 
 
+def paints_whole_table(page: str) -> str:
+    """The page, if it has a table, painted only once its first is there: a table read in part has other columns."""
+    if "</table>" not in page or f'id="{READ}"' in page:
+        return page
+    page = page.replace("</title>", f'</title>\n<link rel="expect" href="#{READ}" blocking="render">', 1)
+    return page.replace("</table>", f'</table><span id="{READ}"></span>', 1)
+
+
 def mend(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
@@ -57,7 +66,7 @@ def mend(app: Sphinx, exception: Exception | None) -> None:
         page = path.read_text(encoding="utf-8")
         used |= icons.names(page)
         mended = loads_what_it_uses(page, path.name == "search.html")
-        mended = marks_columns(sets_scheme_first(mended))
+        mended = paints_whole_table(marks_columns(sets_scheme_first(mended)))
         if mended != page:
             write_atomic(path, mended)
     sheet = (STATIC / SHEET).read_text(encoding="utf-8")
