@@ -28,5 +28,5 @@ def trim(sheet: str, font: Path, used: set[str]) -> str:
         return rule[0] if used & set(re.findall(r"fa-[a-z0-9-]+", rule[1])) else ""
 
     sheet = RULE.sub(keep, sheet)
-    font = fonts.cut(font, {int(code, 16) for code in CODE.findall(sheet)}, NAME)
-    return FONT_FACE.sub(rf"\1{fonts.url(font)}", sheet)
+    cut = fonts.cut(font, {int(code, 16) for code in CODE.findall(sheet)}, NAME)
+    return FONT_FACE.sub(rf"\1{fonts.url(cut)}", sheet)
