@@ -21,6 +21,14 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
     return {row["student"]: row for row in csv.DictReader((out / "grades.csv").read_text().splitlines())}
 
 
+def open_above(path: Path) -> None:
+    """Let an ordinary user into this folder of a test."""
+    above = Path(tempfile.gettempdir()).resolve()
+    for folder in (path, *path.parents):
+        if folder.is_relative_to(above) and folder != above:
+            folder.chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> nbformat.NotebookNode:
     """The release of the example, made by a build of a book that has only this set."""
@@ -109,10 +117,7 @@ def test_loops_cost_their_cell_and_the_batch_goes_on(release, tmp_path):
 
 
 def test_an_ordinary_user_grades_and_marks_are_entered(release, tmp_path):
-    above = Path(tempfile.gettempdir()).resolve()
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to(above) and folder != above:
-            folder.chmod(0o755)
+    open_above(tmp_path)
     probe = PROBES.format(tools="/", source=str(EXAMPLE), canary=str(EXAMPLE), pid=os.getpid(), port=1)
     wrote = Attack("good", edit=lambda nb: attacks.cell(nb, "written-why-odd").update(source="A sign for each factor."))
     folder = hand_in(tmp_path / "in", release, [wrote, Attack("probe", law=probe)])
@@ -140,6 +145,27 @@ def test_an_ordinary_user_grades_and_marks_are_entered(release, tmp_path):
 @pytest.fixture
 def batch(release, tmp_path) -> Path:
     return hand_in(tmp_path / "in", release, [Attack("good")])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root is refused")
+def test_root_cannot_do_without_a_sandbox(batch, tmp_path):
+    told = run(tmp_path, "grade", EXAMPLE, batch, "--unsafe")
+    assert told.returncode == 2 and "as root: start the command as an ordinary user" in told.stderr
+    assert not (tmp_path / "_build").exists()
+
+
+def test_without_a_sandbox_the_limits_hold_and_every_report_says_so(release, tmp_path):
+    open_above(tmp_path)
+    greedy = Attack("greedy", law="bytearray(3 << 30)")
+    folder = hand_in(tmp_path / "in", release, [Attack("good"), greedy])
+    told = run(tmp_path, "grade", EXAMPLE, folder, "--unsafe", user=True)
+    assert told.returncode == 0, told.stderr
+    out = tmp_path / "_build" / "grades" / "example"
+    found = rows(out)
+    assert {name: row["automatic"] for name, row in found.items()} == {"good": "7.0", "greedy": "4.0"}
+    assert all(row["sandbox"].startswith("UNSAFE: ") for row in found.values())
+    assert "sandbox: UNSAFE: limits only" in (out / "report.txt").read_text() and "sandbox: UNSAFE" in told.stdout
+    assert "MemoryError" in (out / "feedback" / "greedy.html").read_text()
 
 
 def test_a_missing_sandbox_is_said_before_the_first_submission(batch, tmp_path):

@@ -128,6 +128,8 @@ def outside(folder: Path) -> dict[str, str]:
 
 def prepare(unsafe: bool = False) -> Jail:
     """The jail, tried once; ToolError, which says what to do, when submitted code could not run inside."""
+    if unsafe and os.getuid() == 0:
+        raise ToolError("UNSAFE=1 would run submitted code as root: start the command as an ordinary user")
     bwrap = shutil.which("bwrap")
     if not unsafe and bwrap is None:
         raise ToolError("bubblewrap is not installed: apt install bubblewrap (UNSAFE=1: see the instructors' README)")
