@@ -4,6 +4,7 @@ import io
 
 import pytest
 from fontTools.ttLib import TTFont
+from PIL import Image
 
 from tools import fonts, icons, theme
 
@@ -64,6 +65,15 @@ def test_a_page_with_a_table_waits_for_the_first():
     assert (
         theme.paints_whole_table(waits) == waits and theme.paints_whole_table("<title>T</title>") == "<title>T</title>"
     )
+
+
+def test_a_figure_has_its_place_before_it_comes(tmp_path):
+    Image.new("RGB", (60, 20)).save(tmp_path / "a.png")
+    page = '<figure class="align-default" id="x">\n<img alt="A &gt; B" src="a.png" />\n</figure><img src="b.png" />'
+    boxed = theme.keeps_place_of_figures(page, tmp_path)
+    assert '<div class="figure-scroll"><img width="60" height="20" style="--natural: 60px" alt="A &gt; B"' in boxed
+    assert boxed.endswith('</div>\n</figure><img src="b.png" />')
+    assert theme.keeps_place_of_figures(boxed, tmp_path) == boxed
 
 
 def test_icons_are_named_by_the_classes_of_a_page():

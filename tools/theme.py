@@ -1,13 +1,15 @@
 """Sphinx extension: mends what the theme writes, page by page, after the build.
 
 A page loads only what it uses; its colour scheme, which the theme leaves open until its scripts have run, is light
-until the first line of the page sets it; printed columns are marked, so that they scroll instead of wrapping.
+until the first line of the page sets it; printed columns are marked, so that they scroll instead of wrapping;
+tables are painted whole and figures have their place before they come.
 """
 
 import re
 from pathlib import Path
 
 import pydata_sphinx_theme
+from PIL import Image
 from sphinx.application import Sphinx
 
 from tools import icons
@@ -26,6 +28,7 @@ SET_FIRST = (
 PRINTED = re.compile(r'(<div class="output [^"]*"><div class="highlight"><pre)>(.*?)(?=</pre>)', re.DOTALL)
 GAP = re.compile(r"\S {2,}\S")
 READ = "read-before-painting"
+PICTURE = re.compile(r'(<figure [^>]*>\s*)<img ([^>]*?src="([^"]+\.png)"[^>]*>)')
 
 
 def loads_what_it_uses(page: str, is_search: bool) -> str:
@@ -58,6 +61,18 @@ def paints_whole_table(page: str) -> str:
     return page.replace("</table>", f'</table><span id="{READ}"></span>', 1)
 
 
+def keeps_place_of_figures(page: str, folder: Path) -> str:
+    """The page, which lies in `folder`, with the size of every picture, in a box where it can scroll on a phone."""
+
+    def box(found: re.Match[str]) -> str:
+        with Image.open(folder / found[3]) as picture:
+            width, height = picture.size
+        size = f'width="{width}" height="{height}" style="--natural: {width}px"'
+        return f'{found[1]}<div class="figure-scroll"><img {size} {found[2]}</div>'
+
+    return PICTURE.sub(box, page)
+
+
 def mend(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
@@ -67,6 +82,7 @@ def mend(app: Sphinx, exception: Exception | None) -> None:
         used |= icons.names(page)
         mended = loads_what_it_uses(page, path.name == "search.html")
         mended = paints_whole_table(marks_columns(sets_scheme_first(mended)))
+        mended = keeps_place_of_figures(mended, path.parent)
         if mended != page:
             write_atomic(path, mended)
     sheet = (STATIC / SHEET).read_text(encoding="utf-8")

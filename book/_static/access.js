@@ -1,7 +1,7 @@
 /* Two repairs for people who read with a keyboard or a screen reader. */
 "use strict";
 
-const BOXES = "div.math, mjx-container[display], .pst-scrollable-table-container, div.cell_output .text_html";
+const BOXES = "div.math, mjx-container[display], .pst-scrollable-table-container, .figure-scroll, div.cell_output .text_html";
 
 /* Whatever scrolls inside its own box can be scrolled from the keyboard. */
 function markScrollable() {
