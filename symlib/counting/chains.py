@@ -72,7 +72,8 @@ def closed_form(task: Task) -> LawCount:
     r = min(n_i, n_{i-1} + n_{i+1}); but where two layers of one unit enclose the rest, these enter by one product, and
     their parameters - 1 laws replace their terms.  ReLU: the number of hidden units, for parameters where the outputs
     separate the paths.  Momentum, two linear layers n-r-m with N = n + m: r (r - 1) / 2 if r <= 2N, otherwise
-    2 N r - N (2N + 1); for n = m = 1, 0 if r = 1, otherwise 2 (2r - 3).
+    2 N r - N (2N + 1), the dimension of the antisymmetric r x r matrices of rank at most 2N (the angular momenta); for
+    n = m = 1, 0 if r = 1, otherwise 2 (2r - 3), twice that with N = 1.
 
     Raises ValueError for any other architecture or flow.
 
