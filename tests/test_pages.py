@@ -80,6 +80,12 @@ def test_a_figure_of_a_notebook_is_known_by_its_name():
     assert book_map.needs(TEXTS | {"b/three": "{numref}`fig-two`"}) == [("b/two", "b/three")]
 
 
+def test_an_arrow_that_follows_from_others_is_not_drawn():
+    assert book_map.direct([("a", "b"), ("b", "c"), ("a", "c"), ("c", "d"), ("a", "d"), ("a", "e")]) == [
+        ("a", "b"), ("b", "c"), ("c", "d"), ("a", "e"),
+    ]  # fmt: skip
+
+
 def test_the_map_of_the_book_draws_every_chapter_and_a_known_need():
     edges, parts = book_map.read_needs(ROOT), contents.parts(ROOT)
     assert ("conservation/noether-for-gradient-flow", "conservation/broken-laws") in edges

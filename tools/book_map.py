@@ -41,6 +41,19 @@ def read_needs(root: Path) -> list[tuple[str, str]]:
     return needs({e.chapter.name: source(e) for p in contents.parts(root) for e in p.entries})
 
 
+def direct(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The arrows that no path of other arrows makes needless (the transitive reduction)."""
+    edges = list(edges)
+    out: dict[str, set[str]] = {}
+    for a, b in edges:
+        out.setdefault(a, set()).add(b)
+
+    def reaches(a: str, b: str) -> bool:
+        return any(c == b or reaches(c, b) for c in out.get(a, ()))
+
+    return [(a, b) for a, b in edges if not any(reaches(c, b) for c in out[a])]
+
+
 def source(entry: Entry) -> str:
     return entry.chapter.source.read_text(encoding="utf-8")
 
@@ -88,7 +101,9 @@ def svg(parts: list[Part], edges: Iterable[tuple[str, str]], link: LINK) -> str:
     edges = list(edges)
     places = {e.chapter.name: corner(b, c) for b, p in enumerate(parts) for c, e in enumerate(p.entries)}
     numbers = {name: i for i, name in enumerate(places)}
-    out = {name: sorted((b for a, b in edges if a == name), key=lambda b: places[b][0]) for name in places}
+    out = {
+        name: sorted((b for a, b in edges if a == name), key=lambda b: (places[b][0], -places[b][1])) for name in places
+    }
     into = {name: sorted((a for a, b in edges if b == name), key=lambda a: places[a][0]) for name in places}
     width, height = LEFT + PITCH * max(len(p.entries) for p in parts) - PITCH + WIDTH + 8, BAND * len(parts)
     bands = [
@@ -131,8 +146,8 @@ def as_list(parts: list[Part], edges: Iterable[tuple[str, str]], link: LINK) -> 
 
 
 def drawing(parts: list[Part], edges: list[tuple[str, str]], link: LINK) -> str:
-    """The map and its list as HTML; the map scrolls in its own box where the screen is narrow."""
+    """The map, with the arrows it needs, and a list of all as HTML; the map scrolls in its own box on a phone."""
     return (
-        f'<div class="book-map"><div class="book-map-box">{svg(parts, edges, link)}</div>'
-        f"<details><summary>The same as a list</summary>{as_list(parts, edges, link)}</details></div>"
+        f'<div class="book-map"><div class="book-map-box">{svg(parts, direct(edges), link)}</div>'
+        f"<details><summary>All of it as a list</summary>{as_list(parts, edges, link)}</details></div>"
     )
