@@ -17,7 +17,7 @@ REFERENCE = re.compile(r"\{(doc|ref|numref|prf:ref|eq)\}`(?:[^`<]*<)?([^`<>]+)>?
 LABEL = re.compile(r"^\s*:(?:label|name): *(\S+)|^\((\S+)\)=|\bname: *([\w-]+)", re.MULTILINE)
 LINK = Callable[[str], str]  # from the name of a page to its address
 
-LEFT, PITCH, WIDTH, HEIGHT, BAND, LINE = 146, 222, 184, 56, 106, 16
+LEFT, PITCH, WIDTH, HEIGHT, BAND, LINE = 158, 222, 184, 56, 106, 16
 LETTERS = 19  # on a line of a box
 
 
