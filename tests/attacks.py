@@ -59,6 +59,16 @@ def copied_answer(nb: NotebookNode) -> None:
     nb.cells.append(again)
 
 
+def pasted(nb: NotebookNode) -> None:
+    """A picture in the written answer, one that is not there, half an emoji, and more quotes than a parser can nest."""
+    written = cell(nb, "written-why-odd")
+    written.source = "![page](attachment:page.png) $n, m > k$ \ud83d"
+    written.attachments = {"page.png": {"image/png": PIXEL, "text/html": "<script>alert(1)</script>"}}
+    for text in ("![gone](attachment:gone.png)", "> " * 4000 + "deep", "<b>" * 20000):
+        nb.cells.append(nbformat.v4.new_markdown_cell(text))
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 LIAR = "class Liar:\n    __eq__ = __req__ = lambda self, other: True\n    __hash__ = None\n"
 INTEGER = "class Liar(int):\n    __eq__ = __req__ = lambda self, other: True\n    __hash__ = None\n"
 DROP = """
@@ -124,6 +134,7 @@ ATTACKS = [
     Attack("edited", law="law = None", cube="cube = None", points=(0, 0), edit=edited),
     Attack("removed", edit=removed),
     Attack("copied", edit=copied_answer),
+    Attack("pasted", edit=pasted),
     Attack("noise", law=NOISE + LAW, cube=HTML + CUBE),
     Attack("stderr", cube="def cube(x):\n    import sys; print('note', file=sys.stderr)\n    return x**3"),
     Attack("forged", law=FORGED, points=(0, 0)),

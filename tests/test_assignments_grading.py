@@ -103,6 +103,11 @@ def test_feedback_shows_verdicts_and_runs_nothing(graded):
     assert "<script>stolen()</script>" not in pages["noise"]
     assert "<script>alert(1)</script>" not in pages["copied"]
     assert len(pages["noise"]) < 4 << 20
+    shown = f'<img alt="page" src="data:image/png;base64,{attacks.PIXEL}"/> $n, m &gt; k$ ?'
+    assert shown in pages["pasted"] and "![gone](attachment:gone.png)" in pages["pasted"]
+    assert '<a href="#submit-cube">Exercise 2: cube</a> (Score: 4.0 / 4.0)' in pages["pasted"]
+    assert '<a href="#written-why-odd">Exercise 2: why-odd</a> (not yet marked, 2 points)' in pages["pasted"]
+    assert "(Score: 7.0 / 9.0, 2 points not yet marked)" in pages["pasted"]
 
 
 def test_loops_cost_their_cell_and_the_batch_goes_on(release, tmp_path):

@@ -22,7 +22,8 @@ def grade(root: Path, name: str, submitted: Path, seed: str, unsafe: bool, secon
     out = root / "_build" / "grades" / problems.name
     kept = out / "seed.txt"
     number = int(seed or (kept.read_text(encoding="utf-8") if kept.is_file() else secrets.randbits(32)))
-    marks = reports.read_marks(submitted / "marks.csv" if submitted.is_dir() else Path("marks.csv"), problems)
+    marks = reports.read_marks((submitted if submitted.is_dir() else submitted.parent) / "marks.csv", problems)
+    aside = submissions.left_aside(submitted, batch)
     limits = grading.Limits(cell=seconds[0], notebook=seconds[1])
     try:
         cell = jail.prepare(unsafe)
@@ -32,9 +33,10 @@ def grade(root: Path, name: str, submitted: Path, seed: str, unsafe: bool, secon
     with grading.course_folder() as folder:
         course = Path(folder)
         grades, log = grading.grade(problems, batch, course, jail=cell, seed=number, limits=limits, marks=marks)
-        report = reports.report(problems, grades, cell, number, limits)
+        report = reports.report(problems, grades, cell, number, limits, marks, aside)
         files = {
-            "grades.csv": reports.grades_csv(problems, grades, cell), "to-mark.csv": reports.to_mark(problems, grades),
+            "grades.csv": reports.grades_csv(problems, grades, cell),
+            "to-mark.csv": reports.to_mark(problems, grades, marks),
             "report.txt": report, "log.txt": log, "seed.txt": str(number),
             **{f"feedback/{g.student}.html": g.feedback for g in grades if g.feedback},
         }  # fmt: skip

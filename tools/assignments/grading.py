@@ -12,7 +12,6 @@ from typing import Any
 
 import nbformat
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
-from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.api import Gradebook
@@ -31,6 +30,7 @@ from traitlets.config import Config
 from symlib.answers import MIME
 from tools import notebooks
 from tools.assignments.checking import NO_ANSWER, Checker
+from tools.assignments.feedback import SafeOutputs, finished, safe_markdown
 from tools.assignments.jail import Jail
 from tools.assignments.kernels import Events, JailedExecute
 from tools.assignments.notebooks import graded_name, grader, release
@@ -39,6 +39,7 @@ from tools.assignments.submissions import Submission, restore
 from tools.notebooks import ToolError
 
 ANSWER_BYTES = 1 << 20
+Marks = dict[tuple[str, str], tuple[float, str]]  # by student and written cell: points and a comment
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,15 @@ def settings(jail: Jail, limits: Limits, seed: int, checker: Checker, events: Ev
     c.Execute.timeout = c.JailedExecute.timeout = limits.cell
     c.JailedExecute.startup_timeout = 120
     c.OverwriteCells.add_missing_cells = True
-    c.GenerateFeedback.preprocessors = [GetGrades, CSSHTMLHeaderPreprocessor, SanitizeHTML]
-    c.SanitizeHTML.enabled = True  # nbconvert leaves it off
+    c.GenerateFeedback.preprocessors = [GetGrades, CSSHTMLHeaderPreprocessor, SafeOutputs]
+    c.SafeOutputs.enabled = True  # nbconvert leaves it off
+    c.HTMLExporter.filters = {"markdown2html": safe_markdown}
     return c
 
 
 def grade(
     problems: ProblemSet, submissions: list[Submission], course: Path, *,
-    jail: Jail, seed: int, limits: Limits, marks: dict[tuple[str, str], tuple[float, str]],
+    jail: Jail, seed: int, limits: Limits, marks: Marks,
 ) -> tuple[list[Grade], str]:  # fmt: skip
     """Grade every submission in an empty course folder; the grades and nbgrader's log.
 
@@ -150,6 +152,7 @@ def grade(
                 nb = restore(frame, submission)
             except ValueError as error:
                 grades.append(Grade(submission.student, f"unreadable: {error}", {}))
+                print(f"  {submission.student}: {grades[-1].status}", flush=True)
                 continue
             path = course / "submitted" / submission.student / problems.name / f"{problems.name}.ipynb"
             notebooks.write_atomic(path, nbformat.writes(nb))
@@ -159,20 +162,21 @@ def grade(
                 raise ToolError(f"grading {submission.student} failed\n" + "\n".join([*events.failures, logs[-1]]))
             enter(course, problems, submission.student, marks)
             told = api.generate_feedback(problems.name, submission.student)
-            if not told["success"]:
-                raise ToolError(f"no feedback for {submission.student}\n{told.get('error', '')}{told.get('log', '')}")
-            stopped = events.stopped.get(submission.student)
+            logs.append(f"{told.get('log', '')}{told.get('error', '')}")
             page = course / "feedback" / submission.student / problems.name / f"{problems.name}.html"
-            grades.append(
-                Grade(
-                    submission.student, f"stopped: {stopped}" if stopped else "graded",
-                    points(course, problems, submission.student), page.read_text(encoding="utf-8"),
-                )
-            )  # fmt: skip
+            found, text = points(course, problems, submission.student), ""
+            stopped = events.stopped.get(submission.student)
+            status = f"stopped: {stopped}" if stopped else "graded"
+            if told["success"]:
+                text = finished(page.read_text(encoding="utf-8"), problems, found)
+            else:
+                status += ", but without a feedback page: see log.txt"
+            grades.append(Grade(submission.student, status, found, text))
+            print(f"  {submission.student}: {status}", flush=True)
     return grades, "\n".join(logs)
 
 
-def enter(course: Path, problems: ProblemSet, student: str, marks: dict[tuple[str, str], tuple[float, str]]) -> None:
+def enter(course: Path, problems: ProblemSet, student: str, marks: Marks) -> None:
     """Write the marks given by hand to one student into the gradebook; text left as it was gets none."""
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "book") as book:
         for cell in problems.kind("written"):

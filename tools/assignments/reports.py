@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from tools.assignments.grading import Grade, Limits, fresh_number
+from tools.assignments.grading import Grade, Limits, Marks, fresh_number
 from tools.assignments.jail import Jail
 from tools.assignments.source import ProblemSet
 from tools.notebooks import ToolError
@@ -12,25 +12,34 @@ from tools.notebooks import ToolError
 COLUMNS = ["student", "cell", "possible", "points", "comment"]
 
 
-def read_marks(path: Path, problems: ProblemSet) -> dict[tuple[str, str], tuple[float, str]]:
+def read_marks(path: Path, problems: ProblemSet) -> Marks:
     """Marks by (student, written cell) from a filled-in `to-mark.csv`; rows without points are skipped."""
     possible = {c.name: c.points for c in problems.kind("written")}
-    marks: dict[tuple[str, str], tuple[float, str]] = {}
+    marks: Marks = {}
     if not path.is_file():
         return marks
-    for number, row in enumerate(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()), start=2):
-        text = (row.get("points") or "").strip()
+    try:
+        lines = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ToolError(f"{path} is not UTF-8: save it as 'CSV UTF-8'") from None
+    reader = csv.DictReader(io.StringIO(lines, newline=""), delimiter=max(",;\t", key=lines.partition("\n")[0].count))
+    if missing := [name for name in COLUMNS[:4] if name not in (reader.fieldnames or [])]:
+        raise ToolError(f"{path} has no column {', '.join(missing)}: wanted those of to-mark.csv")
+    for row in reader:
+        number, text = reader.line_num, (row.get("points") or "").strip()
         if not text:
             continue
         cell = row.get("cell") or ""
         try:
-            given = float(text)
+            given = float(text.replace(",", "."))
         except ValueError:
             given = -1.0
+        if None in row:
+            raise ToolError(f"{path}:{number}: more columns than the first line has; is a comma in it not quoted?")
         if cell not in possible or not 0 <= given <= possible[cell]:
             wanted = f"a written cell ({', '.join(possible)}) and points from 0 to its number"
             raise ToolError(f"{path}:{number}: wanted {wanted}, got '{cell}' and '{text}'")
-        marks[row.get("student") or "", cell] = (given, row.get("comment") or "")
+        marks[(row.get("student") or "").removeprefix("'"), cell] = (given, row.get("comment") or "")
     return marks
 
 
@@ -62,20 +71,25 @@ def grades_csv(problems: ProblemSet, grades: list[Grade], jail: Jail) -> str:
     return table(header, rows)
 
 
-def to_mark(problems: ProblemSet, grades: list[Grade]) -> str:
-    """A row for every written answer, to be filled in and handed back as `marks.csv`."""
+def to_mark(problems: ProblemSet, grades: list[Grade], marks: Marks) -> str:
+    """A row for every written answer with the mark it has, to be filled in and handed back as `marks.csv`."""
     possible = {c.name: c.points for c in problems.kind("written")}
     rows: list[list[object]] = [
-        [grade.student, name, possible[name], "" if grade.points[name] is None else grade.points[name], ""]
+        [grade.student, name, possible[name], "" if grade.points[name] is None else grade.points[name],
+         marks.get((grade.student, name), (0, ""))[1]]
         for grade in grades
         for name in possible
         if name in grade.points
-    ]
+    ]  # fmt: skip
     return table(COLUMNS, rows)
 
 
-def report(problems: ProblemSet, grades: list[Grade], jail: Jail, seed: int, limits: Limits) -> str:
+def report(
+    problems: ProblemSet, grades: list[Grade], jail: Jail, seed: int, limits: Limits, marks: Marks, aside: list[str]
+) -> str:
     """How the batch was graded, and what needs a look."""
+    written = {(g.student, name) for g in grades for name in g.points}
+    lost = [f"  {student}: {cell}" for student, cell in marks if (student, cell) not in written]
     fresh = [f"  {c.name}: {fresh_number(seed, c.name)}" for c in problems.kind("submit") if c.is_fresh]
     odd = [f"  {g.student}: {g.status}" for g in grades if g.status != "graded"]
     waiting = sum(v is None for g in grades for v in g.points.values())
@@ -90,6 +104,8 @@ def report(problems: ProblemSet, grades: list[Grade], jail: Jail, seed: int, lim
             f"submissions: {len(grades)}; written answers still to mark: {waiting}",
             "not graded to the end:",
             *(odd or ["  none"]),
+            *(["no notebooks, and nothing else of these students:", *(f"  {name}" for name in aside)] if aside else []),
+            *(["in marks.csv, but not among the submissions:", *lost] if lost else []),
             "",
         ]
     )
