@@ -147,7 +147,7 @@ def formulas(answer: object, symbols: Sequence[sympy.Symbol], count: int) -> lis
     return [formula(item, symbols) for item in items]
 
 
-def same(got: sympy.Expr, wanted: sympy.Expr) -> None:
+def same(got: sympy.Expr, wanted: sympy.Expr, what: str = "your formula") -> None:
     """Two formulas are equal: at eight random rational points, with forty digits; else the point is told."""
     symbols = sorted(sympy.sympify(got).free_symbols | sympy.sympify(wanted).free_symbols, key=str)
     dice, tried = random.SystemRandom(), 0
@@ -159,9 +159,9 @@ def same(got: sympy.Expr, wanted: sympy.Expr) -> None:
             continue
         tried += 1
         place = ", ".join(f"{s} = {v}" for s, v in at.items()) or "no symbols"
-        assert left.is_number and left.is_finite, f"at {place} your formula has no value"
+        assert left.is_number and left.is_finite, f"at {place} {what} has no value"
         assert abs(left - right) <= 10 ** (10 - DIGITS) * (1 + abs(right)), (
-            f"at {place} your formula is {sympy.N(left, 6)}, which is not the value wanted"
+            f"at {place} {what} is {sympy.N(left, 6)}, which is not the value wanted"
         )
         if tried == POINTS or not symbols:
             return
