@@ -17,7 +17,7 @@ from tools.assignments.source import ProblemSet
 
 TEXT = {"br", "del", "div", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "p", "pre", "span"}
 TAGS = bleach.ALLOWED_TAGS | TEXT | {"table", "tbody", "td", "th", "thead", "tr"}
-STYLE = "<style>.rendered_html td, .rendered_html th { padding: 0.2em 0.8em; text-align: left; vertical-align: top; }</style>"
+STYLE = "<style>.rendered_html tr > * { padding: 0.2em 0.8em; text-align: left; vertical-align: top }</style>"
 PICTURES = ("image/png", "image/jpeg")  # that may be pasted into a written answer
 
 
