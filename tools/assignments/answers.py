@@ -30,6 +30,8 @@ OPERATORS: dict[type, Callable] = {
 
 def shown(answer: object) -> str:
     """An answer in a message: its type and its beginning."""
+    if answer is None:
+        return "None, which is no answer"
     text = repr(answer)
     return f"{type(answer).__name__} {text if len(text) <= 80 else text[:80] + ' ...'}"
 
