@@ -60,9 +60,10 @@ def copied_answer(nb: NotebookNode) -> None:
 
 
 def pasted(nb: NotebookNode) -> None:
-    """A picture in the written answer, one that is not there, half an emoji, and more quotes than a parser can nest."""
+    """A picture in the written answer, one that is not there, half an emoji, bad TeX, more quotes than a parser nests."""
     written = cell(nb, "written-why-odd")
     written.source = "![page](attachment:page.png) $n, m > k$ \ud83d"
+    written.source += "\n\n$\\href{javascript:alert(1)}x$ $\\def\\x{\\x\\x}\\x$ $\\require{[mathjax]/../../evil}$"
     written.attachments = {"page.png": {"image/png": PIXEL, "text/html": "<script>alert(1)</script>"}}
     for text in ("![gone](attachment:gone.png)", "> " * 4000 + "deep", "<b>" * 20000):
         nb.cells.append(nbformat.v4.new_markdown_cell(text))

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import socket
 import tempfile
 import zipfile
@@ -103,8 +104,12 @@ def test_feedback_shows_verdicts_and_runs_nothing(graded):
     assert "<script>stolen()</script>" not in pages["noise"]
     assert "<script>alert(1)</script>" not in pages["copied"]
     assert len(pages["noise"]) < 4 << 20
-    shown = f'<img alt="page" src="data:image/png;base64,{attacks.PIXEL}"/> $n, m &gt; k$ ?'
+    shown = f'<img alt="page" src="data:image/png;base64,{attacks.PIXEL}"/> <span class="math"><mjx-container'
     assert shown in pages["pasted"] and "![gone](attachment:gone.png)" in pages["pasted"]
+    assert "<code>\\href{javascript:alert(1)}x</code>" in pages["pasted"] and "<code>\\def" in pages["pasted"]
+    for page in pages.values():
+        assert "<script" not in page and "script-src 'none'" in page.split("<title>")[0]
+        assert re.findall(r"""(?:src=|url\()["']?(https?:[^"')]*)""", page) == []
     assert '<a href="#submit-cube">Exercise 2: cube</a> (Score: 4.0 / 4.0)' in pages["pasted"]
     assert '<a href="#written-why-odd">Exercise 2: why-odd</a> (not yet marked, 2 points)' in pages["pasted"]
     assert "(Score: 7.0 / 9.0, 2 points not yet marked)" in pages["pasted"]

