@@ -60,7 +60,7 @@ def copied_answer(nb: NotebookNode) -> None:
 
 
 def pasted(nb: NotebookNode) -> None:
-    """A picture in the written answer, one that is not there, half an emoji, bad TeX, more quotes than a parser nests."""
+    """A picture in the written answer, one that is not there, half an emoji, TeX that is none, many quotes."""
     written = cell(nb, "written-why-odd")
     written.source = "![page](attachment:page.png) $n, m > k$ \ud83d"
     written.source += "\n\n$\\href{javascript:alert(1)}x$ $\\def\\x{\\x\\x}\\x$ $\\require{[mathjax]/../../evil}$"

@@ -94,5 +94,5 @@ def test_inserting_leaves_no_tex_and_the_rest_alone(done):
 
 
 def test_typesetting_that_takes_too_long_is_an_error():
-    with pytest.raises(ExtensionError, match="more than 0.01 s for 1 formulas"):
+    with pytest.raises(ExtensionError, match=r"more than 0\.01 s for 1 formulas"):
         mathematics.typeset({Formula("x", False)}, {}, seconds=0.01)
