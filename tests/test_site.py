@@ -63,7 +63,7 @@ class InTwoParts(Quiet):
         cut = rows[6] if rows else len(data)
         outputfile.write(data[:cut])
         outputfile.flush()
-        time.sleep(1.5 * (cut < len(data)))
+        time.sleep(3 * (cut < len(data)))
         outputfile.write(data[cut:])
 
 
